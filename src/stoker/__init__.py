@@ -1,0 +1,1 @@
+"""Stoker, a distributed task queue."""
