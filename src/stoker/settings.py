@@ -1,5 +1,6 @@
-"""Configuration: defaults, then ``stoker.toml`` or ``stoker.yaml``, then ``STOKER_*``, then the
-command line.
+"""Configuration: defaults, then a file, then ``STOKER_*``, then the command line.
+
+The file is ``stoker.toml`` or ``stoker.yaml``.
 
 Every key is a field below, and this module is the only one that reads the environment. A key of a
 section is ``STOKER_SECTION__KEY`` (``STOKER_WORKER__CONCURRENCY=4``), a key of the top level

@@ -8,6 +8,7 @@ Python goes through `encode`. Inside, payloads stay bytes until the worker decod
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
@@ -25,6 +26,10 @@ MAX_DEPTH = 100
 
 OUTPUT_KEY = "$output"
 """``{"$output": "JOB ID"}`` in a payload stands for the result of that parent."""
+
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_INT64_DIGITS = 20
 
 
 class Output:
@@ -143,25 +148,11 @@ def check_depth(data: bytes, *, what: str = "payload") -> None:
     """Refuse JSON that nests deeper than `MAX_DEPTH`."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
-    depth = deepest = 0
-    inside = escaped = False
-    for byte in data:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > MAX_DEPTH:
-                raise _too_deep(what)
-        elif byte in b"]}":
-            depth -= 1
+    depth = 0
+    for bracket in _BRACKETS.findall(_TEXTS.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise _too_deep(what)
 
 
 def decode_result(data: bytes | msgspec.Raw | None, wanted: Any = Any) -> Any:
@@ -238,7 +229,7 @@ def _no_constant(text: str) -> Any:
 
 
 def _int64(text: str) -> int:
-    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+    if len(text) > _INT64_DIGITS or not -(2**63) <= int(text) < 2**64:
         raise InvalidPayload("holds a whole number beyond 64 bits; send it as a text")
     return int(text)
 

@@ -15,6 +15,7 @@ Duration = float | int | str | timedelta
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_LONGEST_TEXT = 50
 _LONGEST = 100 * 365 * 86400.0
 
 
@@ -82,7 +83,7 @@ def optional_when(moment: float | None) -> datetime | None:
     return None if moment is None else datetime.fromtimestamp(moment, UTC)
 
 
-def _read(value: Duration) -> float | None:
+def _read(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, timedelta):
@@ -92,7 +93,7 @@ def _read(value: Duration) -> float | None:
             return float(value)
         except OverflowError:
             return None
-    return _read_text(value) if isinstance(value, str) and len(value) <= 50 else None
+    return _read_text(value) if isinstance(value, str) and len(value) <= _LONGEST_TEXT else None
 
 
 def _read_text(text: str) -> float | None:

@@ -371,3 +371,23 @@ class Cancelled(Signal):
         """Make the signal."""
         super().__init__(reason, job_id=job_id)
         self.job_id = job_id
+
+
+def _descendants(root: type[StokerError]) -> list[type[StokerError]]:
+    found = [root]
+    for child in root.__subclasses__():
+        found += _descendants(child)
+    return found
+
+
+def error_classes() -> dict[str, type[StokerError]]:
+    """Return every error class by its code, for tables and for `from_code`."""
+    return {cls.code: cls for cls in _descendants(StokerError)}
+
+
+def from_code(code: str, message: str) -> StokerError:
+    """Make the error that a code stands for; an unknown code gives a plain `StokerError`."""
+    cls = error_classes().get(code, StokerError)
+    error = cls.__new__(cls)
+    StokerError.__init__(error, message)
+    return error

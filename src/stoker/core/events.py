@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     actor: str = "system"
-    """Who did it: ``"system"``, ``"keeper:NAME"``, ``"worker:NAME"``, ``"cli:USER"``, ``"api:..."``."""
+    """Who did it: ``"system"``, ``"python"``, ``"keeper:NAME"``, ``"cli:USER"``, ``"api:HOST"``."""
     job_id: str | None = None
     queue: str | None = None
     worker: str | None = None

@@ -86,7 +86,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON object, UTF-8."""
     queue: str = "default"
     priority: Priority = Priority.MEDIUM
-    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - immutable
+    retry: RetryPolicy = RetryPolicy()
     timeout: float | None = None
     """Hard limit of one attempt in seconds; the lease's deadline."""
     soft_timeout: float | None = None

@@ -183,8 +183,11 @@ class Firing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Term(msgspec.Struct, frozen=True):
-    """A tenure as leader. Named by holder **and** moment, so that an old term of the same holder
-    can neither renew nor resign a newer one."""
+    """A tenure as leader.
+
+    Named by holder **and** moment, so that an old term of the same holder can neither renew nor
+    resign a newer one.
+    """
 
     name: str
     holder: str

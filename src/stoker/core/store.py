@@ -162,9 +162,7 @@ class Store(Protocol):
         """
         ...
 
-    async def beat(
-        self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float
-    ) -> BeatReply:
+    async def beat(self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float) -> BeatReply:
         """Keep a session alive, and report on the jobs it holds. Idempotent.
 
         The first beat creates the session. ``held`` names **every** job that the session holds:
@@ -274,9 +272,7 @@ class Store(Protocol):
         """Return jobs with attempts and log lines; None for an unknown id."""
         ...
 
-    async def find(
-        self, query: JobQuery, *, cursor: str | None = None, limit: int = 100
-    ) -> Page:
+    async def find(self, query: JobQuery, *, cursor: str | None = None, limit: int = 100) -> Page:
         """Return matching jobs, newest submitted first, without log lines.
 
         Raises:
@@ -292,8 +288,10 @@ class Store(Protocol):
     async def workflows(
         self, ids: Sequence[str] = (), *, cursor: str | None = None, limit: int = 100
     ) -> tuple[list[WorkflowInfo], str | None]:
-        """Return workflows, newest first, and the cursor of the next page. Unknown ids are left
-        out."""
+        """Return workflows, newest first, and the cursor of the next page.
+
+        Unknown ids are left out.
+        """
         ...
 
     async def put_schedules(
@@ -303,10 +301,10 @@ class Store(Protocol):
         remove: Sequence[str] = (),
         actor: str = "system",
     ) -> list[str]:
-        """Make, change or remove schedules by name; return the names that did not exist before
-        (for ``schedules``) or did not exist at all (for ``remove``). One commit.
+        """Make, change or remove schedules by name. One commit.
 
-        An existing schedule keeps ``last_at``, ``fired`` and ``created_at``.
+        Returns the names that did not exist before (of ``schedules``) or did not exist at all (of
+        ``remove``). An existing schedule keeps ``last_at``, ``fired`` and ``created_at``.
         """
         ...
 
@@ -347,8 +345,10 @@ class Store(Protocol):
         ...
 
     async def sessions(self, *, ended: bool = False) -> list[SessionInfo]:
-        """Return living sessions, and with ``ended`` also those that left or died and were not
-        yet purged (a day later), newest first."""
+        """Return living sessions, newest first.
+
+        With ``ended`` also those that left or died and were not yet purged (a day later).
+        """
         ...
 
     async def set_session(
@@ -381,17 +381,18 @@ class Store(Protocol):
     async def wait(
         self, queues: Sequence[str] = (), *, ids: Sequence[str] = (), timeout: float
     ) -> bool:
-        """Sleep until something may have happened: a job became leasable in ``queues``, or one of
-        ``ids`` changed its state, progress or log. False after ``timeout`` seconds.
+        """Sleep until something may have happened; False after ``timeout`` seconds.
 
-        A hint, never a promise: it may wake for nothing, and whoever waits looks now and then by
-        itself. A job that becomes due while one waits wakes the waiter.
+        That is: a job became leasable in ``queues``, or one of ``ids`` changed its state, progress
+        or log. A hint, never a promise: it may wake for nothing, and whoever waits looks now and
+        then by itself. A job that becomes due while one waits wakes the waiter.
         """
         ...
 
     async def migrate(self, *, to: int | None = None, dry_run: bool = False) -> SchemaStatus:
-        """Bring the layout to a version (default: the newest), step by step, each in its own
-        transaction. With ``dry_run`` only tell the present state and what would be done.
+        """Bring the layout to a version (default: the newest), each step in its own transaction.
+
+        With ``dry_run`` only tell the present state and what would be done.
 
         Raises:
             SchemaMismatch: The layout is newer than this Stoker knows.

@@ -30,6 +30,7 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 RunIn = Literal["async", "thread", "process"]
+_SHOWN = 12
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,199}")
 """What names of tasks, queues, schedules and workers look like."""
 
@@ -60,12 +61,23 @@ def check_priority(value: object) -> Priority:
         raise InvalidOption(f"priority is {value!r}; expected high, medium or low") from None
 
 
+def check_count(value: object, *, name: str) -> int:
+    """Return a whole number from 1.
+
+    Raises:
+        InvalidOption: It is not one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidOption(f"{name} is {value!r}; expected a whole number from 1")
+    return value
+
+
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How jobs of a task are treated unless a job says otherwise."""
 
     queue: str = "default"
     priority: Priority = Priority.MEDIUM
-    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - immutable
+    retry: RetryPolicy = RetryPolicy()
     timeout: float | None = 3600.0
     """Hard limit of an attempt in seconds. None: no limit, which few tasks deserve."""
     soft_timeout: float | None = None
@@ -97,8 +109,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         if run_in not in typing.get_args(RunIn):
             raise InvalidOption(f"run_in is {run_in!r}; expected async, thread or process")
-        if isinstance(max_lost, bool) or not isinstance(max_lost, int) or max_lost < 1:
-            raise InvalidOption(f"max_lost is {max_lost!r}; expected a whole number from 1")
+        check_count(max_lost, name="max_lost")
         policy = retry or RetryPolicy()
         return cls(
             queue=check_name(queue, what="queue"),
@@ -145,8 +156,10 @@ class Task(Generic[P, R_co]):
         if options.run_in == "async" and not self.is_async:
             raise InvalidTask(f"task {name!r} runs 'async' but is no 'async def' function")
         if self.is_async and options.run_in == "thread":
-            raise InvalidTask(f"task {name!r} is an 'async def' function: run it 'async' or in a "
-                              "'process', not in a thread")
+            raise InvalidTask(
+                f"task {name!r} is an 'async def' function: run it 'async' or in a "
+                "'process', not in a thread"
+            )
         self.options = options
         self._signature = _Signature(fn, name, style)
 
@@ -272,8 +285,9 @@ def unknown_task(name: object, known: Any) -> UnknownTask:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else _listing(names)
-    return UnknownTask(f"no task is named {str(name)[:200]!r}; {hint}", task=str(name)[:200],
-                       suggestions=near)
+    return UnknownTask(
+        f"no task is named {str(name)[:200]!r}; {hint}", task=str(name)[:200], suggestions=near
+    )
 
 
 def byte_size(value: int | str) -> int:
@@ -407,8 +421,9 @@ class _Signature:
                 "Arguments", fields, kw_only=True, forbid_unknown_fields=self._open is None
             )
         except (TypeError, ValueError) as error:
-            raise InvalidTask(f"task {self._name!r} has a signature that JSON cannot carry: "
-                              f"{error}") from None
+            raise InvalidTask(
+                f"task {self._name!r} has a signature that JSON cannot carry: {error}"
+            ) from None
 
     def _payload_hint(self) -> Any:
         taken = [p for p in self._signature.parameters.values() if p.default is p.empty]
@@ -442,7 +457,7 @@ def _where(fn: Callable[..., Any]) -> str:
 def _listing(names: list[str]) -> str:
     if not names:
         return "no task is known here: pass --app module:app, or --jobs DIR, or start a worker"
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return f"known are {shown}"
 
 

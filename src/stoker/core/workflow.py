@@ -29,7 +29,9 @@ def check_graph(parents: Mapping[str, Sequence[str]]) -> list[str]:
     for node, wanted in parents.items():
         for parent in wanted:
             if parent not in parents:
-                raise InvalidWorkflow(f"{node!r} waits for {parent!r}, which is not in the workflow")
+                raise InvalidWorkflow(
+                    f"{node!r} waits for {parent!r}, which is not in the workflow"
+                )
     order = _sort(parents)
     if len(order) < len(parents):
         raise InvalidWorkflow(f"the workflow has a cycle: {' -> '.join(_cycle(parents, order))}")
