@@ -325,6 +325,8 @@ def _put(
 ) -> None:
     key = _NAMED.get(key, key)
     known = _known_keys()
+    if isinstance(getattr(Settings(), key, None), Section):
+        raise InvalidConfig(f"{key} ({origin}) is a table; write [{key}] and its keys below it")
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
