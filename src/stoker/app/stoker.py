@@ -246,18 +246,22 @@ class Stoker:
             for call, answer in zip(calls, answers, strict=True)
         ]
 
-    async def asubmit_specs(self, specs: Sequence[JobSpec]) -> list[Submitted]:
+    async def asubmit_specs(
+        self, specs: Sequence[JobSpec], *, actor: str | None = None
+    ) -> list[Submitted]:
         """Submit jobs as a store takes them, after the checks of this app's limits."""
         self._check_specs(specs)
-        return await self.arun(lambda store: store.submit(specs, actor=self.actor))
+        who = actor or self.actor
+        return await self.arun(lambda store: store.submit(specs, actor=who))
 
-    async def asubmit_workflow(self, workflow: WorkflowSpec, specs: Sequence[JobSpec]) -> None:
+    async def asubmit_workflow(
+        self, workflow: WorkflowSpec, specs: Sequence[JobSpec], *, actor: str | None = None
+    ) -> None:
         """Submit a workflow: all of its jobs, or none."""
         for spec in specs:
-            self._check_spec(spec)
-        answers = await self.arun(
-            lambda store: store.submit(specs, workflow=workflow, actor=self.actor)
-        )
+            self.check_spec(spec)
+        who = actor or self.actor
+        answers = await self.arun(lambda store: store.submit(specs, workflow=workflow, actor=who))
         refuse(answers)
 
     def workflow(self, name: str, *, on_parent_failure: OnParentFailure = "cancel") -> Flow:
@@ -395,6 +399,11 @@ class Stoker:
         """Run a coroutine of this app from blocking code and wait for it."""
         return self._home().run(work)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is open."""
+        return self._store is not None
+
     async def __aenter__(self) -> Self:
         """Open the store on the running loop."""
         if self._portal is None:
@@ -451,9 +460,14 @@ class Stoker:
         if len(specs) > most:
             raise InvalidOption(f"the batch has {len(specs):,} jobs; the limit is {most:,}")
         for spec in specs:
-            self._check_spec(spec)
+            self.check_spec(spec)
 
-    def _check_spec(self, spec: JobSpec) -> None:
+    def check_spec(self, spec: JobSpec) -> None:
+        """Hold a job against this app's limits and declared queues.
+
+        Raises:
+            PayloadTooLarge, QueueNotFound: It does not fit.
+        """
         codec.check_size(len(spec.payload), limit=self.settings.limits.payload)
         declared = self.settings.queues
         if not declared or spec.queue in declared:

@@ -338,7 +338,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     """Parents that have not ended yet."""
     schedule: str | None = None
     cancel_requested: bool = False
-    retry: msgspec.Raw = msgspec.Raw(b"{}")
+    retry: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     attempts: list[Attempt] = []
     logs: list[LogLine] = []
     """Filled by `Store.get`, empty from `Store.find`."""

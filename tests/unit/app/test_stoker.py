@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stoker.app.stoker import Stoker
+from stoker.core.clock import SystemClock
 from stoker.core.errors import (
     Cancelled,
     DuplicateTask,
@@ -51,7 +52,7 @@ async def app() -> AsyncIterator[Stoker]:
 async def settle(store: Store, outcome: Outcome, result: bytes | None = None) -> None:
     """Run the next job by hand, as a worker would."""
     await store.beat(SessionSpec(id="s", name="w"), [], ttl=30)
-    nonce = f"{id(object()):032x}"
+    nonce = SystemClock().new_nonce()
     got = await store.exchange("s", [], queues={"default": 9, "video": 9}, want=1, nonce=nonce)
     [leased] = got.leased
     error = ErrorInfo(code="task_error", type="ValueError", message="bad", traceback="Trace...")

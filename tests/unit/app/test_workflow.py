@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from stoker.app.stoker import Stoker
+from stoker.core.clock import SystemClock
 from stoker.core.errors import InvalidOption, InvalidWorkflow, WorkflowNotFound
 from stoker.core.job import Leased, Outcome, SessionSpec, Settlement
 from stoker.core.lifecycle import State
@@ -27,7 +28,7 @@ def total(numbers: list[int]) -> int:
 
 async def lease_all(store: Store) -> list[Leased]:
     await store.beat(SessionSpec(id="s", name="w"), [], ttl=30)
-    nonce = str(id(object()))
+    nonce = SystemClock().new_nonce()
     return (
         await store.exchange("s", [], queues={"default": 99}, want=99, nonce=nonce)
     ).leased
@@ -95,7 +96,7 @@ async def test_a_workflow_can_be_retried_from_one_node(app: Stoker) -> None:
 
     await app.arun(play)
     answers = await run.aretry(nodes[1].name)
-    assert {a.id for a in answers if a.answer == "requeued"} == {nodes[1].id, nodes[2].id}
+    assert [(a.id, a.answer) for a in answers] == [(nodes[1].id, "requeued")]
     states = [(await run.jobs[node.name].arecord()).state for node in nodes]
     assert states == [State.COMPLETED, State.QUEUED, State.BLOCKED]
 

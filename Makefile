@@ -1,0 +1,62 @@
+# `make` alone lists the targets. People and CI use the same words.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+BIN := .venv/bin
+WAIT ?= 1
+WORKERS ?= 2
+ARGS ?=
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: help setup demo test test-fast test-conformance check fix bench docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One stamp an extra: a repeat costs nothing, and a changed pyproject.toml installs again.
+.venv/.all: pyproject.toml scripts/install
+	@scripts/install all
+
+.venv/.dev: pyproject.toml scripts/install
+	@scripts/install dev
+
+setup: .venv/.dev ## Make .venv with everything that development needs
+
+demo: .venv/.all ## Run every standard task on SQLite and watch (WAIT=0: end by itself)
+	@$(BIN)/python -m stoker.demo $(if $(filter 0,$(WAIT)),--no-wait)
+
+test: .venv/.dev ## Run every test
+	@printf '\n== Tests\n'
+	@$(PYTEST) $(ARGS)
+
+test-fast: .venv/.dev ## Run the tests that take less than two minutes together
+	@$(PYTEST) -m "not slow" $(ARGS)
+	@echo "The slow tests did not run: make test"
+
+test-conformance: .venv/.dev ## Prove every store against the whole contract
+	@$(PYTEST) tests/conformance $(ARGS)
+
+check: .venv/.dev ## Format, lint, types, layers, house rules, links
+	@scripts/stage "Format"      $(BIN)/ruff format --check --diff
+	@scripts/stage "Lint"        $(BIN)/ruff check
+	@scripts/stage "Types"       $(BIN)/mypy
+	@scripts/stage "Layers"      $(BIN)/lint-imports
+	@scripts/stage "House rules" $(BIN)/python -m pytest -q -p no:randomly tests/repo
+
+fix: .venv/.dev ## Format, and mend what ruff can mend
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: .venv/.dev ## Measure rates, latency and memory (SQLite and memory), within three minutes
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: .venv/.dev ## Write the generated pages of docs/ again
+	@$(BIN)/python -m scripts.generate_docs
+
+clean: ## Remove caches, build leftovers and what the demo wrote; .venv stays
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage \
+		.coverage.* coverage.xml dist build demo-out outbox .stoker
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

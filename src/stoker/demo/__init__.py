@@ -1,0 +1,1 @@
+"""The demo: real inputs and local servers, so that every standard task runs without a network."""

@@ -1,0 +1,174 @@
+"""The OpenAPI description: schemas from the same types that are read and written.
+
+Routes read raw bodies and write raw bytes, so FastAPI cannot see their types; `answers` and
+`takes` name them, and `describe` puts their JSON Schemas into the document.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from stoker.app.explain import Explanation
+from stoker.app.graph import GraphBody
+from stoker.app.stats import Stats
+from stoker.core.job import JobRecord
+from stoker.core.records import Page
+from stoker.server import schemas
+from stoker.server.errors import Error
+
+TYPES: tuple[type[msgspec.Struct], ...] = (
+    Error,
+    JobRecord,
+    Page,
+    Stats,
+    Explanation,
+    GraphBody,
+    schemas.SubmitBody,
+    schemas.BatchBody,
+    schemas.BatchAnswer,
+    schemas.ReasonBody,
+    schemas.RetryJobBody,
+    schemas.JobAnswer,
+    schemas.QueueList,
+    schemas.LimitBody,
+    schemas.Purged,
+    schemas.WorkerList,
+    schemas.WorkerAnswer,
+    schemas.ErrorGroups,
+    schemas.ReplayBody,
+    schemas.DeadLetterBody,
+    schemas.Replayed,
+    schemas.Dropped,
+    schemas.ScheduleBody,
+    schemas.SchedulePatch,
+    schemas.ScheduleList,
+    schemas.WorkflowList,
+    schemas.WorkflowView,
+    schemas.RetryWorkflowBody,
+    schemas.WorkflowAnswer,
+    schemas.EventList,
+    schemas.TaskList,
+    schemas.Health,
+)
+"""Every type that a route names."""
+
+_JSON = "application/json"
+_ALWAYS = (403, 422, 503)
+_BODY = (400, 408, 413, 415)
+_NAMES_A_TASK = ("SubmitBody", "NodeBody", "ScheduleBody")
+_REQUESTS = ("Body", "Patch")
+_SPARSE = {"ErrorInfo", "BatchItem"}
+"""Answers that leave out what is empty."""
+_SUMMARY = "Submit jobs, look at them, and run the system."
+_DESCRIPTION = """A job is submitted once and lives in the store until it is purged; every route is
+a command of that store. Errors have one shape, `{"error": {"code", "message", "details"}}`: decide
+on the code. Moments are ISO 8601 with an offset, durations are seconds or texts such as `10m`."""
+
+
+def answers(
+    *kinds: type[msgspec.Struct] | None,
+    status: int = 200,
+    refuses: tuple[int, ...] = (),
+    body: bool = False,
+    more: Mapping[int, str] | None = None,
+) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route.
+
+    Args:
+        *kinds: What it answers with; several mean one of them.
+        status: With which status.
+        refuses: Statuses of its errors, besides those that every route has.
+        body: Whether it reads a body, which can be wrong in more ways.
+        more: Other statuses with the same answer, and what they mean.
+    """
+    content = {_JSON: {"schema": _one_of([ref(kind) for kind in kinds if kind is not None])}}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+    }
+    for code, meaning in (more or {}).items():
+        found[code] = {"description": meaning, "content": content}
+    for code in sorted({*_ALWAYS, *refuses, *(_BODY if body else ())}):
+        found[code] = {
+            "description": HTTPStatus(code).phrase,
+            "content": {_JSON: {"schema": ref(Error)}},
+        }
+    return found
+
+
+def takes(
+    kind: type[msgspec.Struct], *, example: Any = None, required: bool = True
+) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of a route that reads a body."""
+    media: dict[str, Any] = {"schema": ref(kind)}
+    if example is not None:
+        media["example"] = example
+    return {"requestBody": {"required": required, "content": {_JSON: media}}}
+
+
+def ref(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the reference to a type's schema."""
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def describe(api: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document of an application."""
+    document = get_openapi(
+        title="Stoker",
+        version=api.version,
+        summary=_SUMMARY,
+        description=_DESCRIPTION,
+        routes=api.routes,
+        tags=api.openapi_tags,
+    )
+    schemes = document.setdefault("components", {}).setdefault("schemas", {})
+    schemes.update(components())
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemes.pop(unused, None)
+    return document
+
+
+def components() -> dict[str, Any]:
+    """Return the JSON Schema of every type that a route names, and of those inside them."""
+    _, found = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    for name in _NAMES_A_TASK:
+        found[name]["anyOf"] = [{"required": ["task"]}, {"required": ["job_type"]}]
+    found["ScheduleBody"]["oneOf"] = [
+        {"required": ["cron_expression"]},
+        {"required": ["interval"]},
+    ]
+    for name in ("JobRecord", "ScheduleView"):
+        found[name]["properties"]["payload"] = {"type": "object"}
+    for name, schema in found.items():
+        _mark_moments(schema)
+        if name not in _SPARSE and not name.endswith(_REQUESTS) and "properties" in schema:
+            schema["required"] = list(schema["properties"])
+    return found
+
+
+def _mark_moments(schema: Any) -> None:
+    """Say of every field named as a moment that its text is one; msgspec leaves it out."""
+    for name, inner in schema.get("properties", {}).items():
+        if not name.endswith("_at") and name not in {"at", "now"}:
+            continue
+        for option in inner.get("anyOf", [inner]):
+            if option.get("type") == "string":
+                option["format"] = "date-time"
+
+
+def parameters(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Return the names of the query parameters by ``"METHOD /path"``."""
+    return {
+        f"{method.upper()} {path}": frozenset(
+            p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"
+        )
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
+def _one_of(schemas_: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas_[0] if len(schemas_) == 1 else {"oneOf": schemas_}

@@ -1,0 +1,309 @@
+"""The bodies that the API takes and gives, besides the records of the core.
+
+Structs, not pydantic models: the submit path makes nothing but the bytes that it sends, and the
+same types give the JSON Schemas of ``/openapi.json``.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+
+from stoker.app.bodies import JobBody, Length, Moment, Name, OptionsBody
+from stoker.app.stats import ErrorGroup, QueueStats
+from stoker.core.events import EventRecord
+from stoker.core.job import JobRecord, Priority, SessionInfo
+from stoker.core.lifecycle import State
+from stoker.core.records import Answer, CatchUp, WorkflowInfo
+from stoker.server.errors import ErrorDetail
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+CatchUpName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["skip", "last", "all"]})]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+
+
+class SubmitBody(JobBody, kw_only=True, forbid_unknown_fields=True):
+    """A job to be submitted; the same id again submits nothing twice."""
+
+    id: UUID | None = None
+
+
+class BatchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Jobs to be submitted in one commit; each is accepted or refused by itself."""
+
+    jobs: Annotated[
+        list[Any],
+        msgspec.Meta(
+            min_length=1,
+            extra_json_schema={"items": {"$ref": "#/components/schemas/SubmitBody"}},
+        ),
+    ]
+
+
+class BatchItem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one job of a batch."""
+
+    created: bool
+    """False when it existed already, or was refused."""
+    job: JobRecord | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """What became of each job, in the order of the request."""
+
+    jobs: list[BatchItem]
+
+
+class ReasonBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why, for the audit trail."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class RetryJobBody(ReasonBody, kw_only=True, forbid_unknown_fields=True):
+    """How to bring a job back."""
+
+    payload: dict[str, Any] | None = None
+    """A new payload instead of the old one."""
+    downstream: bool = False
+    """Also every ended job of the workflow that depends on it."""
+
+
+class JobAnswer(msgspec.Struct):
+    """What became of one job, and the job as it is now."""
+
+    id: str
+    answer: str
+    """``cancelled``, ``requested`` or ``requeued``."""
+    job: JobRecord
+
+
+class QueueList(msgspec.Struct):
+    """All queues, by name."""
+
+    queues: list[QueueStats]
+
+
+class LimitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The most jobs of the queue that may be leased at once; 0 or null: no limit."""
+
+    limit: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None
+
+
+class Purged(msgspec.Struct):
+    """How many jobs were deleted."""
+
+    purged: int
+
+
+class WorkerList(msgspec.Struct):
+    """Workers, newest first."""
+
+    workers: list[SessionInfo]
+
+
+class WorkerAnswer(msgspec.Struct):
+    """What a worker was told."""
+
+    answer: str
+    """``draining``: it finishes what it holds and leaves. ``removed``: it was silent past its time
+    to live, was declared dead, and its jobs were taken back."""
+    worker: SessionInfo
+
+
+class ErrorGroups(msgspec.Struct):
+    """Dead letters by what they died of."""
+
+    groups: list[ErrorGroup]
+    scanned: int
+    is_complete: bool
+    """False when there are more dead letters than were looked at."""
+
+
+class DeadLetterBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters: ids, or filters that narrow, or ``all``."""
+
+    ids: Annotated[tuple[str, ...], msgspec.Meta(max_length=10_000)] = ()
+    task: str | None = None
+    queue: str | None = None
+    tenant: str | None = None
+    workflow: str | None = None
+    error: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    all: bool = False
+    """Every dead letter: said in so many words, because an empty body would say it by accident."""
+    limit: Count = 1_000
+    """The most to take; call again for the rest."""
+    dry_run: bool = False
+    """Only tell what would be taken."""
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class ReplayBody(DeadLetterBody, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters to bring back to life, and how fast."""
+
+    rate: Rate | None = None
+    """Jobs a second that become due; null: all at once."""
+
+
+class Replayed(msgspec.Struct):
+    """What a replay did."""
+
+    dry_run: bool
+    matched: int
+    replayed: int
+    is_complete: bool
+    """False when the limit was reached; there may be more."""
+    answers: list[Answer]
+
+
+class Dropped(msgspec.Struct):
+    """What a drop did."""
+
+    dry_run: bool
+    matched: int
+    dropped: int
+    is_complete: bool
+    """False when the limit was reached; there may be more."""
+
+
+class ScheduleBody(OptionsBody, kw_only=True, forbid_unknown_fields=True):
+    """A schedule to be made. One of ``cron_expression`` and ``interval`` is its rule."""
+
+    name: Name
+    task: Name | None = None
+    job_type: Name | None = None
+    payload: dict[str, Any] = msgspec.field(default_factory=dict)
+    cron_expression: str | None = None
+    interval: Length | None = None
+    timezone: str = "UTC"
+    catch_up: CatchUpName = "last"
+    paused: bool = False
+
+
+class SchedulePatch(OptionsBody, kw_only=True, forbid_unknown_fields=True):
+    """What to change of a schedule; what is left out stays."""
+
+    task: Name | None = None
+    job_type: Name | None = None
+    payload: dict[str, Any] | None = None
+    cron_expression: str | None = None
+    interval: Length | None = None
+    timezone: str | None = None
+    catch_up: CatchUpName | None = None
+    paused: bool | None = None
+
+
+class ScheduleView(msgspec.Struct, kw_only=True):
+    """A schedule, its job, and when it fires."""
+
+    name: str
+    task: str
+    payload: msgspec.Raw
+    queue: str
+    priority: Priority
+    max_retries: int
+    timeout: float | None
+    tenant: str | None
+    unique_key: str | None
+    cron_expression: str | None
+    interval: float | None
+    """Seconds."""
+    timezone: str
+    catch_up: CatchUp
+    paused: bool
+    next_at: datetime | None
+    next_firings: list[datetime]
+    last_at: datetime | None
+    last_job_id: str | None
+    fired: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class ScheduleList(msgspec.Struct):
+    """All schedules, by name."""
+
+    schedules: list[ScheduleView]
+
+
+class WorkflowList(msgspec.Struct):
+    """One page of workflows, newest first."""
+
+    workflows: list[WorkflowInfo]
+    next_cursor: str | None
+
+
+class Edge(msgspec.Struct, rename={"source": "from", "target": "to"}):
+    """A job that waits for another one; ids."""
+
+    source: str
+    target: str
+
+
+class WorkflowView(msgspec.Struct, kw_only=True):
+    """A workflow with its jobs, parents before children."""
+
+    id: str
+    name: str
+    state: str
+    total: int
+    counts: dict[State, int]
+    submitted_at: datetime
+    finished_at: datetime | None
+    jobs: list[JobRecord]
+    edges: list[Edge]
+    is_complete: bool
+    """False when the workflow has more jobs than were asked for."""
+
+
+class RetryWorkflowBody(
+    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"node": "from"}
+):
+    """Which part of a workflow to run again."""
+
+    node: str | None = None
+    """A node, which runs again with everything downstream of it; null: what did not complete."""
+
+
+class WorkflowAnswer(msgspec.Struct):
+    """What became of the jobs of a workflow."""
+
+    id: str
+    answers: list[Answer]
+
+
+class EventList(msgspec.Struct):
+    """Lines of the audit trail."""
+
+    events: list[EventRecord]
+    next_after: int | None
+    """Give it as ``after`` to read on; null when nothing was found."""
+
+
+class TaskView(msgspec.Struct, kw_only=True):
+    """A task that jobs may name."""
+
+    name: str
+    description: str
+    payload_schema: dict[str, Any] | None
+    """JSON Schema of the payload; null when only workers know the task."""
+    queue: str | None
+    known_here: bool
+    """False when the name was announced by a worker."""
+
+
+class TaskList(msgspec.Struct):
+    """All known tasks, by name."""
+
+    tasks: list[TaskView]
+
+
+class Health(msgspec.Struct):
+    """The server is alive."""
+
+    status: str
+    version: str

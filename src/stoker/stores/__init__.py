@@ -1,0 +1,1 @@
+"""Implementations of `stoker.core.store.Store`. Only `stoker.connect` names one by hand."""

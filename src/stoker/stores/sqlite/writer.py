@@ -1,0 +1,253 @@
+"""The one thread that writes, and its group commits.
+
+Whatever queued while the last commit was away goes into the next one. A command is a function on
+a `Transaction`; it runs behind a savepoint of its own, so that one that fails leaves no trace and
+its neighbours are not harmed. The answers go back after the commit, all with one call into the
+event loop.
+
+A command is answered with
+
+* its result, when it and the commit succeeded;
+* its own error, when it failed (its neighbours were committed);
+* `Unavailable` or `StoreFull`, when the transaction was undone: nothing happened;
+* `OutcomeUnknown`, when the commit itself broke.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import apsw
+
+from stoker.core.clock import Clock
+from stoker.core.errors import NotOpen, StokerError, Unavailable
+from stoker.stores.sqlite.faults import translate
+from stoker.stores.sqlite.lock import WriteLock
+from stoker.stores.sqlite.transaction import Ledger, Transaction
+
+T = TypeVar("T")
+PATIENCE = 30.0
+"""Seconds that a command waits for its turn before it gives up."""
+_LONGEST_FLUSH = 0.05
+"""Seconds after which a commit takes no more commands: other processes wait too."""
+
+Work = Callable[[Transaction], T]
+Answer = list[Any]
+"""``[command, value, good]``"""
+
+
+class Command:
+    """One function to run in a transaction, and the future that waits for it."""
+
+    __slots__ = ("_taken", "future", "work")
+
+    def __init__(self, work: Work[Any], future: asyncio.Future[Any]) -> None:
+        """Bind a function to the future of its caller."""
+        self.work = work
+        self.future = future
+        self._taken = [None]
+
+    def take(self) -> bool:
+        """Claim the command: by the writer to run it, or by its caller to give it up."""
+        try:
+            self._taken.pop()
+        except IndexError:
+            return False
+        return True
+
+    def answer(self, value: Any, *, good: bool) -> None:
+        """Hand over the result or the error. In the event loop."""
+        if self.future.done():
+            return
+        if good:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(value)
+
+
+class Writer:
+    """Runs commands on its own thread and connection."""
+
+    def __init__(
+        self,
+        db: apsw.Connection,
+        lock: WriteLock,
+        clock: Clock,
+        *,
+        path: str,
+        committed: Callable[[Ledger], None],
+    ) -> None:
+        """Take over a connection; call `start`.
+
+        Args:
+            db: The connection that writes. The writer closes it.
+            lock: The fair lock. The writer closes it.
+            clock: For the moment of each command.
+            path: For messages.
+            committed: Told, in the writer's thread, what each commit changed.
+        """
+        self._db = db
+        self._lock = lock
+        self._clock = clock
+        self._path = path
+        self._committed = committed
+        self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="stoker-sqlite-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def run(self, work: Work[T]) -> T:
+        """Run a function in a transaction and return its result once that is committed.
+
+        Raises:
+            NotOpen: The writer was closed.
+            Unavailable: The lock was not to be had in `PATIENCE` seconds; nothing was done.
+        """
+        if self._closing:
+            raise NotOpen("the store is closed; use it inside 'async with'")
+        loop = asyncio.get_running_loop()
+        command = Command(work, loop.create_future())
+        impatience = loop.call_later(PATIENCE, self._give_up, command)
+        self._inbox.put(command)
+        try:
+            result: T = await command.future
+        except asyncio.CancelledError:
+            command.take()
+            raise
+        finally:
+            impatience.cancel()
+        return result
+
+    async def close(self) -> None:
+        """Finish what is queued, then close the connection and end the thread."""
+        if self._closing:
+            return
+        self._closing = True
+        self._inbox.put(None)
+        await asyncio.to_thread(self._thread.join, PATIENCE)
+
+    def _give_up(self, command: Command) -> None:
+        if command.take():
+            error = Unavailable(
+                f"the write lock of the store {self._path!r} was not free for {PATIENCE:.0f} "
+                "seconds; nothing was written. Another process holds it: see who has "
+                f"'{self._path}-lock' open",
+                path=self._path,
+            )
+            command.answer(error, good=False)
+
+    def _serve(self) -> None:
+        while True:
+            first = self._inbox.get()
+            if first is None or not self._flush(first):
+                break
+        self._db.close()
+        self._lock.close()
+
+    def _flush(self, first: Command) -> bool:
+        """Commit one group; return False when the writer was told to stop."""
+        group = _Group(first)
+        self._lock.acquire()
+        try:
+            books = self._commit(group)
+        finally:
+            self._lock.release()
+        if books is not None:
+            self._committed(books)
+        _hand_over(group.answers)
+        return group.going
+
+    def _commit(self, group: "_Group") -> Ledger | None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._db, self._clock)
+            self._run_all(transaction, group)
+            transaction.write_books()
+        except apsw.Error as error:
+            self._roll_back()
+            group.fail(translate(error, self._path))
+            return None
+        try:
+            self._db.execute("COMMIT")
+        except apsw.Error as error:
+            self._roll_back()
+            group.fail(translate(error, self._path, committing=True))
+            return None
+        return transaction.total
+
+    def _run_all(self, transaction: Transaction, group: "_Group") -> None:
+        end = time.monotonic() + _LONGEST_FLUSH
+        command: Command | None = group.first
+        while command is not None:
+            if command.take():
+                answer = group.add(command)
+                answer[1:] = self._run_one(transaction, command)
+            if time.monotonic() > end:
+                return
+            try:
+                command = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+        group.going = False
+
+    def _run_one(self, transaction: Transaction, command: Command) -> tuple[Any, bool]:
+        transaction.begin()
+        try:
+            result = command.work(transaction)
+        except apsw.Error as error:
+            if not self._db.in_transaction:
+                raise  # SQLite undid the whole transaction: nobody of the group was served.
+            transaction.undo()
+            return translate(error, self._path), False
+        except Exception as error:  # noqa: BLE001 - the border: a defect reaches its caller, and only him
+            transaction.undo()
+            return error, False
+        transaction.keep()
+        return result, True
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self._db.execute("ROLLBACK")
+
+
+class _Group:
+    """The commands of one commit with their answers."""
+
+    def __init__(self, first: Command) -> None:
+        self.first = first
+        self.answers: list[Answer] = []
+        self.going = True
+
+    def add(self, command: Command) -> Answer:
+        answer: Answer = [command, None, True]
+        self.answers.append(answer)
+        return answer
+
+    def fail(self, fault: StokerError) -> None:
+        if self.first.take():
+            self.add(self.first)
+        for answer in self.answers:
+            answer[1:] = fault, False
+
+
+def _hand_over(answers: list[Answer]) -> None:
+    loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
+    for answer in answers:
+        loops.setdefault(answer[0].future.get_loop(), []).append(answer)
+    for loop, mine in loops.items():
+        # A loop that was closed by a caller that did not wait gets no answer.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_answer_all, mine)
+
+
+def _answer_all(answers: list[Answer]) -> None:
+    for command, value, good in answers:
+        command.answer(value, good=good)

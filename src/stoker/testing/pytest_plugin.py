@@ -1,0 +1,16 @@
+"""The pytest plugin: readable failures from the shipped suites, and fixtures for users' tests.
+
+It is loaded by its entry point wherever Stoker is installed beside pytest.
+"""
+
+import pytest
+
+from stoker.testing.clock import FakeClock
+
+pytest.register_assert_rewrite("stoker.testing.conformance")
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that stands still until the test moves it."""
+    return FakeClock()

@@ -1,0 +1,211 @@
+"""Runs plain functions in threads of its own.
+
+Python cannot kill a thread. It can raise an exception in one, at its next line of Python: that
+stops an endless loop and tells a task its soft limit. A thread that sits in a blocking C call
+hears nothing. At its hard limit such a thread is given up: its outcome is recorded, its slot goes
+to a fresh thread, it is counted as stuck, and the worker is asked to be replaced.
+"""
+
+import asyncio
+import ctypes
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+
+from stoker.core.errors import Cancelled
+from stoker.worker.attempt import Attempt, Interrupted, SoftLimit, Stop, Verdict
+from stoker.worker.runner import Runner
+from stoker.worker.tracebacks import stack_of
+
+log = logging.getLogger(__name__)
+
+_set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_set_async_exc.restype = ctypes.c_int
+_clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
+
+_RAISED = {Stop.SOFT: SoftLimit, Stop.CANCEL: Cancelled}
+"""What a task is told by; every other reason is `Interrupted`."""
+
+
+class _Thread:
+    """One thread and the attempt in it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.attempt: Attempt | None = None
+        self.given_up = False
+        self.ident = 0
+        # Held while the attempt changes, so that nothing is raised into the wrong one.
+        self.lock = threading.Lock()
+
+    def work(self, attempt: Attempt, runner: Runner) -> Verdict:
+        """Run one attempt on this thread."""
+        found: list[Verdict] = []
+        try:
+            try:
+                with self.lock:
+                    self.attempt = attempt
+                found.append(runner.run_sync(attempt))
+            finally:
+                self._shut()
+        except BaseException as error:  # noqa: BLE001 - raised between two lines of our own
+            self._shut()
+            if not found:
+                found.append(runner.judge(error, attempt))
+        return found[0]
+
+    def interrupt(self, attempt: Attempt, exception: type[BaseException]) -> None:
+        """Raise an exception in the attempt; called from another thread."""
+        with self.lock:
+            if self.attempt is attempt:
+                _set_async_exc(self.ident, exception)
+
+    def _shut(self) -> None:
+        """Let nothing more be raised into this thread."""
+        with self.lock:
+            self.attempt = None
+            _clear_async_exc(self.ident, None)
+
+
+class ThreadExecutor:
+    """Runs plain functions in threads."""
+
+    # A cancel or a lost lease gives no thread up: that costs the whole worker.
+    patience: Mapping[Stop, float] = {Stop.HARD: 1.0, Stop.RELEASE: 1.0}
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        done: Callable[[Attempt, Verdict], None],
+        on_stuck: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Make an executor without a thread; threads come with the work.
+
+        Args:
+            runner: Runs one attempt.
+            done: Takes its verdict, on the loop.
+            on_stuck: Told, on the loop, that a thread was given up.
+            loop: The worker's loop.
+        """
+        self._runner = runner
+        self._done = done
+        self._on_stuck = on_stuck
+        self._loop = loop
+        self._inbox: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._threads: set[_Thread] = set()
+        self._busy = 0
+        self._made = 0
+        self._outbox: deque[tuple[_Thread, Attempt, Verdict | None]] = deque()
+        self._posted = False
+        self._gone = asyncio.Event()
+        self.stuck = 0
+
+    def has_room(self) -> bool:
+        """See `Executor.has_room`."""
+        return True
+
+    def start(self, attempt: Attempt) -> None:
+        """See `Executor.start`."""
+        self._busy += 1
+        if self._busy > len(self._threads):
+            self._add_thread()
+        self._inbox.put(attempt)
+
+    def interrupt(self, attempt: Attempt, stop: Stop) -> None:
+        """See `Executor.interrupt`."""
+        thread = attempt.handle
+        if thread is not None:
+            thread.interrupt(attempt, _RAISED.get(stop, Interrupted))
+
+    def kill(self, attempt: Attempt) -> None:
+        """See `Executor.kill`."""
+        thread = attempt.handle
+        stack = None
+        if thread is not None and thread.attempt is not attempt:
+            # It has just ended; its verdict is on its way, and comes too late.
+            thread = None
+        if thread is not None:
+            thread.given_up = True
+            stack = stack_of(sys._current_frames().get(thread.ident))  # noqa: SLF001 - documented
+            self._threads.discard(thread)
+            self._busy -= 1
+            self.stuck += 1
+            log.error(
+                "job %s (%s) hangs in its thread, which cannot be killed; the worker will be "
+                "replaced\n%s",
+                attempt.leased.id,
+                attempt.leased.task,
+                stack,
+            )
+        self._done(attempt, self._runner.stopped(attempt, stack=stack))
+        if thread is not None:
+            self._on_stuck()
+
+    async def aclose(self) -> None:
+        """See `Executor.aclose`."""
+        for _ in self._threads:
+            self._inbox.put(None)
+        try:
+            async with asyncio.timeout(self.patience[Stop.RELEASE]):
+                while self._threads:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            log.warning("%d threads still run; they end with the process", len(self._threads))
+
+    def _add_thread(self) -> None:
+        self._made += 1
+        thread = _Thread(self._made)
+        self._threads.add(thread)
+        # A daemon, or a stuck thread would keep the process from ending.
+        threading.Thread(
+            target=self._live, args=(thread,), name=f"stoker-task-{self._made}", daemon=True
+        ).start()
+
+    def _live(self, thread: _Thread) -> None:
+        thread.ident = threading.get_ident()
+        while not thread.given_up:
+            attempt = self._inbox.get()
+            if attempt is None:
+                break
+            attempt.handle = thread
+            verdict = None if attempt.ended else thread.work(attempt, self._runner)
+            self._outbox.append((thread, attempt, verdict))
+            self._post()
+        self._call_loop(self._forget, thread)
+
+    def _post(self) -> None:
+        # Written after the append and read before the drain: nothing stays behind.
+        if not self._posted:
+            self._posted = True
+            self._call_loop(self._collect)
+
+    def _call_loop(self, function: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            # The loop was closed: the worker is gone, and nobody waits for this verdict.
+            log.debug("a task ended after its worker did")
+
+    def _collect(self) -> None:
+        self._posted = False
+        while self._outbox:
+            thread, attempt, verdict = self._outbox.popleft()
+            if not thread.given_up:
+                self._busy -= 1
+            if verdict is not None and not attempt.ended:
+                self._done(attempt, verdict)
+
+    def _forget(self, thread: _Thread) -> None:
+        if thread.given_up:
+            self.stuck -= 1
+        self._threads.discard(thread)
+        self._gone.set()

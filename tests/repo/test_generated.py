@@ -1,0 +1,29 @@
+"""Pages that follow from the code are what the code says."""
+
+from scripts.generate_docs import PAGES, stale
+from scripts.pages import lifecycle
+from stoker.core.lifecycle import TABLE, State
+
+
+def test_every_generated_page_is_up_to_date() -> None:
+    assert stale() == [], "run `make docs`"
+    assert "lifecycle.md" in PAGES
+
+
+def test_the_diagram_shows_every_move_of_the_table() -> None:
+    lines = lifecycle.diagram().splitlines()
+    moves = {(s, to, event) for (s, event), to in TABLE.items() if s is not to}
+    missing = [
+        (state, event, following)
+        for state, following, event in sorted(moves)
+        if not any(
+            line.strip().startswith(f"{state} --> {following}:")
+            and event in line.partition(": ")[2].split(", ")
+            for line in lines
+        )
+    ]
+    assert missing == []
+
+
+def test_the_diagram_names_every_state() -> None:
+    assert [state for state in State if state not in lifecycle.diagram()] == []
