@@ -1,7 +1,8 @@
-"""Worker processes for a measurement: started, waited for, stopped, weighed."""
+"""Workers for a measurement: started, waited for, stopped, weighed."""
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,20 +11,34 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from stoker import Stoker
+from stoker.app.running import build_worker
 from stoker.core.job import SessionState
+from stoker.core.store import Store
+from stoker.worker.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[1]
-JOINS_WITHIN = 30.0
+JOINS_WITHIN = 60.0
+LEAVES_WITHIN = 60.0
+LOOK_EVERY = 0.05
 
 
 @dataclass
 class Crew:
-    """Worker processes; ``peak`` is known once they have left."""
+    """Worker processes."""
 
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     peak: int = 0
-    """Bytes that the biggest of them used at its peak."""
+    """Bytes that the biggest of them used at its peak; known once they have left."""
+
+    def start(self, command: list[str]) -> None:
+        """Start one."""
+        silent = subprocess.DEVNULL
+        self.processes.append(
+            subprocess.Popen(command, cwd=ROOT, stdin=silent, stdout=silent, stderr=silent)
+        )
 
     def stop(self) -> None:
         """Drain them all and weigh each."""
@@ -32,32 +47,58 @@ class Crew:
         for process in self.processes:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-            unit = 1 if sys.platform == "darwin" else 1024
-            self.peak = max(self.peak, usage.ru_maxrss * unit)
+            self.peak = max(self.peak, _bytes(usage))
             if process.returncode != 0:
                 raise RuntimeError(f"a worker ended with exit code {process.returncode}")
 
 
 @asynccontextmanager
-async def workers(app: Stoker, count: int, *, concurrency: int) -> AsyncIterator[Crew]:
+async def processes(app: Stoker, count: int, *, concurrency: int) -> AsyncIterator[Crew]:
     """Run worker processes on the app's store; yield once all of them beat."""
     crew = Crew()
     command = [sys.executable, "-m", "stoker", "worker", "--app", "benchmarks.tasks:app"]
     command += ["--store", app.settings.store, "--concurrency", str(concurrency)]
-    before = len(await _alive(app))
     try:
         for _ in range(count):
-            crew.processes.append(
-                subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=2)
-            )
-        async with asyncio.timeout(JOINS_WITHIN):
-            while len(await _alive(app)) < before + count:
-                await app.arun(lambda store: store.wait(timeout=0.05))
+            crew.start(command)
+        await _wait_for(app, count)
         yield crew
     finally:
-        await asyncio.to_thread(crew.stop)
+        async with asyncio.timeout(LEAVES_WITHIN):
+            await asyncio.to_thread(crew.stop)
+
+
+@asynccontextmanager
+async def in_this_process(app: Stoker, *, concurrency: int) -> AsyncIterator[Crew]:
+    """Run one worker in this process, for a store that no other process can open."""
+    settings = msgspec.structs.replace(app.settings.worker, concurrency=concurrency)
+    app.settings = msgspec.structs.replace(app.settings, worker=settings)
+
+    async def make(store: Store) -> Worker:
+        return build_worker(app, store)
+
+    worker = await app.arun(make)
+    crew = Crew()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        try:
+            await _wait_for(app, 1)
+            yield crew
+        finally:
+            worker.drain()
+    crew.peak = _bytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+async def _wait_for(app: Stoker, count: int) -> None:
+    async with asyncio.timeout(JOINS_WITHIN):
+        while len(await _alive(app)) < count:
+            await asyncio.sleep(LOOK_EVERY)  # noqa: ASYNC110 - the store has no bell for sessions
 
 
 async def _alive(app: Stoker) -> list[str]:
     sessions = await app.arun(lambda store: store.sessions())
     return [session.id for session in sessions if session.state is SessionState.ALIVE]
+
+
+def _bytes(usage: resource.struct_rusage) -> int:
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

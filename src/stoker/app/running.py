@@ -1,14 +1,20 @@
 """From a configuration to something that runs: the app as the command line starts it."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 
-from stoker.app.loading import jobs_folder, load_app, load_jobs
+from stoker.app.loading import all_tasks, jobs_folder, load_app, load_jobs, source_of
 from stoker.app.stoker import Stoker
 from stoker.core.errors import StokerError
+from stoker.core.store import Store
 from stoker.core.task import TaskOptions
+from stoker.keeper.keeper import Keeper
 from stoker.settings import Loaded, Secret, Section, Settings, load
+from stoker.worker.worker import ExitReason, Worker, install_signals
 
 COMMAND_LINE = "command line"
 
@@ -51,11 +57,102 @@ def know_jobs(app: Stoker) -> StokerError | None:
     return None
 
 
+def build_worker(
+    app: Stoker, store: Store, *, name: str | None = None, owns_process: bool = False
+) -> Worker:
+    """Return a worker of an app: all its tasks, its settings.
+
+    Args:
+        app: The app.
+        store: Open, and open for as long as the worker runs.
+        name: For people; else that of the settings.
+        owns_process: Whether the process exists for this worker alone.
+
+    Raises:
+        InvalidConfig, InvalidTask, DuplicateTask: The jobs folder cannot be used.
+    """
+    return Worker(
+        store,
+        all_tasks(app),
+        settings=app.settings.worker,
+        limits=app.settings.limits,
+        clock=app.clock,
+        source=source_of(app, reference=app.settings.app),
+        name=name,
+        owns_process=owns_process,
+    )
+
+
+def build_keeper(app: Stoker, store: Store, *, name: str) -> Keeper:
+    """Return a keeper with an app's settings."""
+    return Keeper(
+        store,
+        settings=app.settings.keeper,
+        lease=app.settings.worker.lease,
+        clock=app.clock,
+        name=name,
+    )
+
+
+async def run_worker(
+    app: Stoker,
+    *,
+    name: str | None = None,
+    owns_process: bool = True,
+    on_start: Callable[[Worker], None] | None = None,
+) -> ExitReason:
+    """Open the store, run one worker until it is told to end, and close the store.
+
+    SIGTERM and Ctrl-C drain it, the second one stops it. A keeper runs beside it unless
+    ``worker.keeper`` is off, and the app's schedules are put into the store first.
+
+    Args:
+        app: The app.
+        name: The worker's name.
+        owns_process: Whether the process exists for this worker alone.
+        on_start: Called with the worker before it runs.
+
+    Returns:
+        Why it ended. After `ExitReason.RECYCLE` the process has to be replaced.
+    """
+    async with app:
+        await app.sync_schedules()
+
+        async def work(store: Store) -> ExitReason:
+            worker = build_worker(app, store, name=name, owns_process=owns_process)
+            remove_signals = install_signals(worker, asyncio.get_running_loop())
+            if on_start is not None:
+                on_start(worker)
+            keeper = build_keeper(app, store, name=worker.name)
+            try:
+                async with keeping(keeper if app.settings.worker.keeper else None):
+                    return await worker.run()
+            finally:
+                remove_signals()
+
+        return await app.arun(work)
+
+
+@contextlib.asynccontextmanager
+async def keeping(keeper: Keeper | None) -> AsyncIterator[None]:
+    """Let a keeper run beside a block of work; it resigns when the block ends."""
+    if keeper is None:
+        yield
+        return
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keeper.run())
+        try:
+            yield
+        finally:
+            keeper.stop()
+
+
 def _joined(own: Settings, loaded: Loaded) -> Settings:
     """Put what the app's code said over what was configured outside."""
     base = load().settings
     fixed = {key for key, origin in loaded.origins.items() if origin == COMMAND_LINE}
-    return _join(own, base, loaded.settings, fixed, prefix="")
+    joined: Settings = _join(own, base, loaded.settings, fixed, prefix="")
+    return joined
 
 
 def _join(own: Any, base: Any, outer: Any, fixed: set[str], *, prefix: str) -> Any:

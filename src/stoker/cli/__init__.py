@@ -1,1 +1,1 @@
-"""The command line. Each command is imported when it is called, so that ``stoker --help`` is fast."""
+"""The command line. A command is imported when it is called, so ``stoker --help`` is fast."""

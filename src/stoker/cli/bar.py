@@ -18,8 +18,13 @@ class Bar:
             total: The size of the work.
             word: What becomes of the things counted: ``"submitted"``.
         """
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),

@@ -20,13 +20,14 @@ from stoker.cli.filters import (
 )
 from stoker.cli.jobs import print_jobs, show_job
 from stoker.cli.shell import Shell, common, json_option
-from stoker.cli.text import to_json
+from stoker.cli.text import plural, to_json
 from stoker.core.errors import InvalidOption, Refused
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, JobQuery
 
 if TYPE_CHECKING:
+    from stoker.app.stats import ErrorGroup
     from stoker.app.stoker import Stoker
     from stoker.core.store import Store
 
@@ -136,7 +137,7 @@ def drop(
     if shell.out.as_json:
         shell.out.document({"dropped": total})
     else:
-        shell.out.line(f"dropped {total:,} dead letters")
+        shell.out.line(f"dropped {plural(total, 'dead letter')}")
     return None
 
 
@@ -160,7 +161,7 @@ def export(shell: Shell, *, wanted: dict[str, Any], file: str | None) -> None:
 
         count = shell.run(work)
     if file is not None:
-        shell.out.note(f"wrote {count:,} dead letters to {file}")
+        shell.out.note(f"wrote {plural(count, 'dead letter')} to {file}")
 
 
 def read_rate(text: str) -> float:
@@ -213,10 +214,10 @@ def _print_replayed(shell: Shell, answered: Counter[str]) -> int:
     if shell.out.as_json:
         shell.out.document({"replayed": done, "refused": refused})
     else:
-        shell.out.line(f"replayed {done:,} dead letters")
+        shell.out.line(f"replayed {plural(done, 'dead letter')}")
     if refused:
         raise Refused(
-            f"{refused:,} jobs were not replayed: unknown, no dead letters, or their unique key is "
+            f"{plural(refused, 'job')} not replayed: unknown, no dead letter, or its unique key is "
             "taken by a live job"
         )
     return 0
@@ -231,23 +232,24 @@ def _print_groups(shell: Shell, query: JobQuery, *, by: str = "error") -> None:
 
     found = shell.run(work)
     if by == "error":
-        groups = group_errors(found)
-        if shell.out.as_json:
-            shell.out.document({"groups": groups})
-            return
-        rows = [
-            (g.count, g.code, f"{g.type}: {g.message}", ", ".join(g.tasks), g.sample)
-            for g in groups
-        ]
-        columns: tuple[str, ...] = ("count", "code", "error", "tasks", "newest")
+        _print_causes(shell, group_errors(found))
+        return
+    counter = Counter(job.task if by == "task" else job.queue for job in found).most_common()
+    if shell.out.as_json:
+        shell.out.document({"groups": [{by: name, "count": n} for name, n in counter]})
     else:
-        counter = Counter(job.task if by == "task" else job.queue for job in found)
-        if shell.out.as_json:
-            groups_by = [{by: name, "count": n} for name, n in counter.most_common()]
-            shell.out.document({"groups": groups_by})
-            return
-        rows = [(n, name) for name, n in counter.most_common()]
-        columns = ("count", by)
+        rows = ((n, name) for name, n in counter)
+        shell.out.table(("count", by), rows, empty="no dead letters")
+
+
+def _print_causes(shell: Shell, groups: "list[ErrorGroup]") -> None:
+    if shell.out.as_json:
+        shell.out.document({"groups": groups})
+        return
+    rows = (
+        (g.count, g.code, f"{g.type}: {g.message}", ", ".join(g.tasks), g.sample) for g in groups
+    )
+    columns = ("count", "code", "error", "tasks", "newest")
     shell.out.table(columns, rows, empty="no dead letters")
 
 
@@ -259,5 +261,5 @@ def _chosen(shell: Shell, ids: tuple[str, ...], wanted: dict[str, Any]) -> JobQu
 
 def _scope(wanted: dict[str, Any], ids: tuple[str, ...] = ()) -> str:
     if ids:
-        return f"{len(ids):,} dead letters"
+        return plural(len(ids), "dead letter")
     return "the dead letters that match" if narrows(wanted) else "all dead letters"

@@ -119,8 +119,8 @@ def _say(code: str, message: str, details: dict[str, Any], *, as_json: bool) -> 
 def _innermost(error: BaseException) -> BaseException:
     """Return what a group of exceptions is about: the errors of a `TaskGroup` come in one."""
     while isinstance(error, BaseExceptionGroup):
-        told = [e for e in error.exceptions if isinstance(e, StokerError)]
-        error = (told or list(error.exceptions))[0]
+        told = (e for e in error.exceptions if isinstance(e, StokerError))
+        error = next(told, error.exceptions[0])
     return error
 
 

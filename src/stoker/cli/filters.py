@@ -1,6 +1,7 @@
 """Options that say which jobs, and the walk over all pages of an answer."""
 
 import functools
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,13 +33,25 @@ _OPTIONS = (
 )
 
 
+_NAMES = (
+    "queues",
+    "tasks",
+    "tenant",
+    "workflow_id",
+    "schedule",
+    "error",
+    "worker",
+    "since",
+    "until",
+)
+
+
 def filter_options(fn: F) -> F:
     """Give a command the options that narrow jobs; it gets them as one dict ``wanted``."""
 
     @functools.wraps(fn)
     def call(*args: Any, **values: Any) -> Any:
-        names = "queues tasks tenant workflow_id schedule error worker since until".split()
-        wanted = {name: values.pop(name) for name in names}
+        wanted = {name: values.pop(name) for name in _NAMES}
         return fn(*args, wanted=wanted, **values)
 
     command: Any = call
@@ -145,13 +158,12 @@ def confirm(out: Output, question: str, *, yes: bool) -> bool:
     """Ask before something that cannot be undone.
 
     Raises:
-        click.UsageError: Nobody is there to be asked, and ``--yes`` was not given.
+        InvalidOption: Nobody is there to be asked, and ``--yes`` was not given.
     """
     if yes:
         return True
-    stdin = click.get_text_stream("stdin")
-    if not stdin.isatty():
-        raise click.UsageError(f"{question} Add --yes to do it without being asked.")
+    if not sys.stdin.isatty():
+        raise InvalidOption(f"{question} Nobody is here to be asked; add --yes to do it.")
     if click.confirm(question, err=True):
         return True
     out.note("nothing was done")

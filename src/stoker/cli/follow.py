@@ -91,8 +91,13 @@ class BarWatcher:
 
     def __init__(self, out: Output) -> None:
         """Begin to draw."""
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-        from rich.progress import TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
         self._console = out.console(stderr=True)
         self._bar = Progress(

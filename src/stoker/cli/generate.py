@@ -1,6 +1,7 @@
 """``stoker generate``: a stream of test jobs, to see the system at work."""
 
 import asyncio
+import sys
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,9 +84,7 @@ def generate(
 class Mix:
     """Makes calls of the task ``trial`` that differ."""
 
-    def __init__(
-        self, app: "Stoker", *, fail: float, mean: float, queues: tuple[str, ...]
-    ) -> None:
+    def __init__(self, app: "Stoker", *, fail: float, mean: float, queues: tuple[str, ...]) -> None:
         """Begin a mix.
 
         Args:
@@ -127,9 +126,7 @@ class Meter(Protocol):
         ...
 
 
-async def _submit(
-    app: "Stoker", mix: Mix, number: int, pace: float, meter: Meter
-) -> list[str]:
+async def _submit(app: "Stoker", mix: Mix, number: int, pace: float, meter: Meter) -> list[str]:
     ids: list[str] = []
     begin = app.clock.monotonic()
     while len(ids) < number:
@@ -191,7 +188,7 @@ class _Lines:
 
 
 def _meter(out: Output, total: int, word: str) -> AbstractContextManager[Meter]:
-    if not click.get_text_stream("stderr").isatty():
+    if not sys.stderr.isatty():
         return nullcontext(_Lines(out, total, word))
     from stoker.cli.bar import Bar
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stoker.app.stats import Stats, summarize
-from stoker.cli.text import length
+from stoker.cli.text import length, plural
 from stoker.core.job import SessionInfo, SessionState
 from stoker.core.lifecycle import State
 from stoker.core.records import Counts, QueueInfo
@@ -65,11 +65,13 @@ def concerns(
     taking = [w for w in workers if w.state is SessionState.ALIVE and w.expires_at >= stats.now]
     if queued and not taking:
         found.append(
-            Concern("no_worker", f"{queued:,} jobs wait and no worker runs: stoker worker")
+            Concern(
+                "no_worker", f"{plural(queued, 'job')} waiting, and no worker runs: stoker worker"
+            )
         )
     if silent:
         names = ", ".join(silent[:5])
-        message = f"{len(silent):,} workers are silent and nobody reaped them ({names})"
+        message = f"{plural(len(silent), 'worker')} silent, and nobody reaped them ({names})"
         found.append(Concern("silent_workers", f"{message}: is a keeper running?"))
     for queue in stats.queues:
         age = queue.oldest_age
@@ -77,7 +79,7 @@ def concerns(
             message = f"the oldest job of queue {queue.name!r} has waited {length(age)}"
             found.append(Concern("old_jobs", f"{message}: add workers, or stoker explain JOB"))
     if died:
-        message = f"{died:,} jobs died in the last {length(stats.window)}"
+        message = f"{plural(died, 'job')} died in the last {length(stats.window)}"
         found.append(Concern("dead_letters", f"{message}: stoker dlq ls --group-by error"))
     return found
 

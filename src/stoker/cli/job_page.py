@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from stoker.cli.output import Output
-from stoker.cli.text import length, moment, since, to_json
+from stoker.cli.text import length, moment, plural, since, to_json
 from stoker.core.job import Attempt, JobRecord
 from stoker.core.lifecycle import WAITING
 
@@ -38,7 +38,7 @@ def print_job(out: Output, job: JobRecord, *, now: datetime) -> None:
             ("schedule", job.schedule),
             ("workflow", job.workflow_id),
             ("node", job.node),
-            ("waits for", f"{job.waiting_for} jobs" if job.waiting_for else ""),
+            ("waits for", plural(job.waiting_for, "job") if job.waiting_for else ""),
         ]
     )
     out.heading("Payload")

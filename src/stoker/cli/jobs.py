@@ -9,13 +9,12 @@ from stoker.cli.filters import (
     check_limit,
     confirm,
     filter_options,
-    find_all,
     job_query,
     narrows,
     state_option,
 )
 from stoker.cli.shell import Shell, common, json_option
-from stoker.cli.text import length, moment, since
+from stoker.cli.text import length, moment, plural, since
 from stoker.core.errors import JobNotFound
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import TERMINAL, WAITING, State
@@ -210,7 +209,7 @@ def rm(shell: Shell, *, ids: tuple[str, ...]) -> int:
     if shell.out.as_json:
         shell.out.document({"removed": gone, "kept": left, "unknown": unknown})
     else:
-        shell.out.line(f"removed {gone:,} jobs")
+        shell.out.line(f"removed {plural(gone, 'job')}")
     for job_id in left:
         shell.out.note(f"{job_id} stays: it runs, or its workflow goes on; cancel it first")
     _refuse_unknown(unknown)
@@ -296,7 +295,7 @@ def _info(job: JobRecord, now: "datetime") -> str:
         due = since(job.run_at, now)
         return f"due {due}; {job.error}" if job.error else f"due {due}"
     if job.state is State.BLOCKED:
-        return f"waits for {job.waiting_for} jobs"
+        return f"waits for {plural(job.waiting_for, 'job')}"
     if job.state in WAITING:
         return ""
     if job.state not in TERMINAL:
@@ -317,6 +316,3 @@ def _now(shell: Shell) -> "datetime":
     from stoker.core.duration import when
 
     return when(shell.app.clock.now())
-
-
-

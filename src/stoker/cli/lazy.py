@@ -58,10 +58,8 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         near = difflib.get_close_matches(name, self.list_commands(ctx), n=3)
         hint = " or ".join(repr(n) for n in near)
-        ctx.fail(
-            f"there is no command {name[:80]!r}; "
-            + (f"did you mean {hint}?" if near else "--help lists them")
-        )
+        said = f"did you mean {hint}?" if near else "--help lists them"
+        raise click.UsageError(f"there is no command {name[:80]!r}; {said}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands section by section, without importing them."""

@@ -84,9 +84,7 @@ class Root(LazyGroup):
             formatter.write_dl([(str(code), text) for code, text in MEANINGS.items()])
 
 
-@click.group(
-    cls=Root, sections=_SECTIONS, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=Root, sections=_SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @root_options
 @click.version_option(None, "--version", package_name="stoker", message="stoker %(version)s")
 def cli(**_common: str | None) -> None:

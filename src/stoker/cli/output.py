@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stoker.cli.text import STATE_COLOURS, clean, plain_json, to_json
+from stoker.cli.text import STATE_COLOURS, clean, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -83,7 +83,7 @@ class Output:
             click.echo(plain_table(columns, cells))
 
     def pairs(self, pairs: Iterable[tuple[str, object]]) -> None:
-        """Print names and values, one pair a line; pairs whose value is None or empty are left out."""
+        """Print names and values, one pair a line; empty ones are left out."""
         kept = [(name, value) for name, value in pairs if value not in (None, "")]
         width = max((len(name) for name, _ in kept), default=0)
         for name, value in kept:
@@ -134,11 +134,6 @@ def plain_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 def counted(counts: Mapping[str, int]) -> str:
     """Return counts as one line: ``3 queued, 1 running``."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
-
-
-def as_plain(value: Any) -> Any:
-    """Return records as plain values, for JSON documents that are put together by hand."""
-    return plain_json(value)
 
 
 def _style(cell: str) -> str:

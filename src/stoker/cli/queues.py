@@ -8,7 +8,7 @@ import click
 from stoker.cli.exits import FAILED
 from stoker.cli.filters import confirm
 from stoker.cli.shell import Shell, common, json_option
-from stoker.cli.text import since
+from stoker.cli.text import plural, since
 from stoker.core.duration import when
 from stoker.core.errors import InvalidOption, QueueNotFound
 from stoker.core.lifecycle import LEASED, State
@@ -35,11 +35,13 @@ def queues() -> None:
 @common()
 def ls(shell: Shell) -> None:
     """List queues with their load."""
+    from stoker.app.stats import queue_stats
+
     found = shell.run(lambda _, store: store.queues())
-    if shell.out.as_json:
-        shell.out.document({"queues": found})
-        return
     now = when(shell.app.clock.now())
+    if shell.out.as_json:
+        shell.out.document({"queues": [queue_stats(queue, now) for queue in found]})
+        return
     shell.out.table(COLUMNS, (queue_row(queue, now) for queue in found), empty="no queues yet")
 
 
@@ -95,7 +97,7 @@ def purge(shell: Shell, *, name: str, yes: bool) -> int | None:
     if shell.out.as_json:
         shell.out.document({"purged": total})
     else:
-        shell.out.line(f"purged {total:,} jobs from {name}")
+        shell.out.line(f"purged {plural(total, 'job')} from {name}")
     return None
 
 
@@ -118,16 +120,16 @@ def queue_row(queue: QueueInfo, now: "datetime") -> tuple[object, ...]:
     )
 
 
-def _set(
-    shell: Shell, name: str, *, paused: bool | None = None, limit: int | None = None
-) -> None:
+def _set(shell: Shell, name: str, *, paused: bool | None = None, limit: int | None = None) -> None:
+    from stoker.app.stats import queue_stats
+
     async def work(app: "Stoker", store: "Store") -> QueueInfo:
         await _check_known(app, store, name)
         return await store.set_queue(name, paused=paused, limit=limit, actor=app.actor)
 
     queue = shell.run(work)
     if shell.out.as_json:
-        shell.out.document(queue)
+        shell.out.document(queue_stats(queue, when(shell.app.clock.now())))
         return
     state = "paused" if queue.paused else "open"
     most = "no limit" if queue.limit is None else f"at most {queue.limit:,} at once"

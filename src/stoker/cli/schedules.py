@@ -83,7 +83,7 @@ def add(
     \b
         stoker schedules add nightly "0 3 * * *" report day:=1 --timezone Europe/Berlin
         stoker schedules add beat --every 30s ping
-    """
+    """  # noqa: D301 - \b keeps click from wrapping
     from stoker.app.running import know_jobs
     from stoker.keeper.schedules import make_schedule
 
@@ -239,13 +239,17 @@ def _plain(info: ScheduleInfo, upcoming: dict[str, list[float]]) -> dict[str, An
         "name": spec.name,
         "task": spec.job.task,
         "cron_expression": spec.cron,
-        "every": spec.every,
+        "interval": spec.every,
         "timezone": spec.timezone,
         "catch_up": spec.catch_up,
         "paused": spec.paused,
         "payload": msgspec.Raw(spec.job.payload),
         "queue": spec.job.queue,
         "priority": spec.job.priority,
+        "max_retries": spec.job.retry.max_retries,
+        "timeout": spec.job.timeout,
+        "tenant": spec.job.tenant,
+        "unique_key": spec.job.unique_key,
         "next_at": optional_when(spec.next_at),
         "last_at": optional_when(info.last_at),
         "last_job_id": info.last_job_id,
@@ -253,6 +257,5 @@ def _plain(info: ScheduleInfo, upcoming: dict[str, list[float]]) -> dict[str, An
         "created_at": info.created_at,
         "updated_at": info.updated_at,
     }
-    if upcoming.get(spec.name):
-        shown["upcoming"] = [when(at) for at in upcoming[spec.name]]
+    shown["next_firings"] = [when(at) for at in upcoming.get(spec.name, ())]
     return shown

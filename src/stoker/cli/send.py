@@ -51,7 +51,7 @@ def send(
     \b
         stoker send video.process file=movie.mp4 height=720 --priority high --wait
         stoker send report '@report.json' --in 10m
-    """
+    """  # noqa: D301 - \b keeps click from wrapping
     from stoker.app.running import know_jobs
 
     payload = read_payload(arguments, limit=shell.settings.limits.payload)

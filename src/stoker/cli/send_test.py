@@ -29,9 +29,7 @@ _TEXT = b"Stoker keeps the fire going. " * 50
 @click.option("--timeout-wait", default="60s", show_default=True, help="How long to wait.")
 @json_option
 @common()
-def send_test(
-    shell: Shell, *, names: tuple[str, ...], wait: bool, timeout_wait: str
-) -> int:
+def send_test(shell: Shell, *, names: tuple[str, ...], wait: bool, timeout_wait: str) -> int:
     """Submit quick jobs to try the system.
 
     One job each of trial, compress, decompress, analysis.batch, send_email (into the outbox, if

@@ -51,6 +51,7 @@ class Shell:
 
     def override(self, **values: Any) -> None:
         """Add what the command's own options say; ``worker__concurrency`` is a dotted key."""
+        self._loaded = self._app = None
         for key, value in values.items():
             if value is not None:
                 self.given[key.replace("__", ".")] = value
@@ -139,11 +140,22 @@ def root_options(fn: F) -> F:
     return fn
 
 
+def _outer(context: click.Context) -> list[dict[str, Any]]:
+    """Return the common options given before the command's name, the outermost first."""
+    found: list[dict[str, Any]] = []
+    parent = context.parent
+    while parent is not None:
+        found.insert(0, {key: parent.params.get(f"common_{key}") for key in _HELP})
+        parent = parent.parent
+    return found
+
+
 def _shell(given: dict[str, str | None], *, as_json: bool) -> Shell:
-    outer: dict[str, str | None] = click.get_current_context().find_root().params
-    merged = {
-        key: given.get(key) if given.get(key) is not None else outer.get(f"common_{key}")
-        for key in _HELP
-    }
-    config = merged.pop("config")
-    return Shell({k: v for k, v in merged.items() if v is not None}, config=config, as_json=as_json)
+    """Put together what the parent process, the root command and the command itself say."""
+    from stoker.cli.inherit import from_parent
+
+    said: dict[str, Any] = from_parent()
+    for values in [*_outer(click.get_current_context()), given]:
+        said |= {key: value for key, value in values.items() if value is not None}
+    config = said.pop("config", None)
+    return Shell(said, config=config, as_json=as_json)

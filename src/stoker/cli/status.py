@@ -82,8 +82,10 @@ def facts(found: Look) -> list[tuple[str, object]]:
         ("jobs", counted({str(state): n for state, n in stats.states.items()})),
         (
             f"last {length(stats.window)}",
-            f"{rate.submitted_per_minute:,.1f} submitted and "
-            f"{rate.completed_per_minute:,.1f} completed a minute",
+            (
+                f"{rate.submitted_per_minute:,.1f} submitted and "
+                f"{rate.completed_per_minute:,.1f} completed a minute"
+            ),
         ),
         ("errors", errors),
         ("mean wait", length(stats.response.mean_wait)),

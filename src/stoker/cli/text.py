@@ -11,6 +11,7 @@ from typing import Any
 
 _CONTROL = "\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSAFE = re.compile(f"[{_CONTROL}]")
+_LAST_BYTE = 0xFF
 _IN_JSON = re.compile("[\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 STATE_COLOURS = {
@@ -54,7 +55,7 @@ def _escape(char: str, *, lines: bool) -> str:
         return char
     named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
     code = ord(char)
-    return named or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    return named or (f"\\x{code:02x}" if code <= _LAST_BYTE else f"\\u{code:04x}")
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -89,14 +90,23 @@ def length(seconds: float | None) -> str:
         return f"-{length(-seconds)}"
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.1f}s"
+    if round(seconds, 1) < 60:  # noqa: PLR2004
+        return f"{round(seconds, 1):g}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:
-        return f"{days}d{hours:02d}h"
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+        return _two(days, "d", hours, "h")
+    return _two(hours, "h", minutes, "m") if hours else _two(minutes, "m", rest, "s")
+
+
+def _two(big: int, unit: str, small: int, smaller: str) -> str:
+    return f"{big}{unit}{small:02d}{smaller}" if small else f"{big}{unit}"
+
+
+def plural(count: int, word: str) -> str:
+    """Return a count with its noun: ``1 job``, ``1,200 jobs``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def since(then: datetime | None, now: datetime) -> str:

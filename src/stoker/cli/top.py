@@ -26,7 +26,6 @@ from stoker.core.records import JobQuery
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stoker.app.stoker import Stoker
     from stoker.core.store import Store
 
 WINDOW = 900.0
@@ -167,5 +166,3 @@ def _keys(quit_asked: asyncio.Event) -> Iterator[None]:
     finally:
         loop.remove_reader(handle)
         termios.tcsetattr(handle, termios.TCSADRAIN, before)
-
-

@@ -10,7 +10,7 @@ from stoker.cli.jobs import print_answers
 from stoker.cli.output import counted
 from stoker.cli.payload import read_text
 from stoker.cli.shell import Shell, common, json_option
-from stoker.cli.text import moment, since
+from stoker.cli.text import moment, plain_json, plural, since
 from stoker.core.duration import when
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import LIVE
@@ -37,7 +37,7 @@ def ls(shell: Shell, *, limit: int) -> None:
     """List workflows, newest first."""
     check_limit(limit)
 
-    async def work(_: "Stoker", store: "Store") -> list[WorkflowInfo]:
+    async def work(_: "Stoker", store: "Store") -> tuple[list[WorkflowInfo], str | None]:
         found: list[WorkflowInfo] = []
         cursor: str | None = None
         while len(found) < limit:
@@ -46,11 +46,11 @@ def ls(shell: Shell, *, limit: int) -> None:
             found += more
             if cursor is None:
                 break
-        return found
+        return found, cursor
 
-    found = shell.run(work)
+    found, cursor = shell.run(work)
     if shell.out.as_json:
-        shell.out.document({"workflows": found})
+        shell.out.document({"workflows": found, "next_cursor": cursor})
         return
     now = when(shell.app.clock.now())
     rows = (
@@ -76,7 +76,10 @@ def show(shell: Shell, *, workflow_id: str) -> None:
     info, found = shell.run(work)
     ordered = _ordered(found)
     if shell.out.as_json:
-        shell.out.document({"workflow": info, "jobs": ordered})
+        from stoker.app.graph import edges_of
+
+        edges = [{"from": parent, "to": child} for parent, child in edges_of(ordered)]
+        shell.out.document({**plain_json(info), "jobs": ordered, "edges": edges})
         return
     shell.out.pairs(
         [
@@ -122,7 +125,7 @@ def cancel(shell: Shell, *, workflow_id: str, reason: str) -> int:
     if shell.out.as_json:
         shell.out.document({"cancelled": count})
     else:
-        shell.out.line(f"called off {count:,} jobs")
+        shell.out.line(f"called off {plural(count, 'job')}")
     return DONE
 
 
@@ -155,7 +158,7 @@ def submit(shell: Shell, *, file: str, wait: bool, timeout_wait: str | None) -> 
             {"name": "load", "task": "fetch", "payload": {"url": "..."}},
             {"name": "save", "task": "save", "payload": {"data": {"$output": "load"}}},
             {"name": "tell", "task": "notify", "after": ["save"]}]}
-    """
+    """  # noqa: D301 - \b keeps click from wrapping
     from stoker.app.bodies import read_body
     from stoker.app.graph import GraphBody, submit_graph
     from stoker.app.running import know_jobs
@@ -170,7 +173,9 @@ def submit(shell: Shell, *, file: str, wait: bool, timeout_wait: str | None) -> 
         run = app.get_workflow(graph.workflow.id)
         if not wait:
             return await run.ainfo()
-        shell.out.note(f"workflow {graph.workflow.id} is submitted, {len(graph.jobs):,} jobs")
+        shell.out.note(
+            f"workflow {graph.workflow.id} is submitted, {plural(len(graph.jobs), 'job')}"
+        )
         return await run.await_end(timeout_wait)
 
     info = shell.run(work)

@@ -283,7 +283,7 @@ def prefixes(run_dir: str | Path) -> list[str]:
 
 def _launch(files: Files, order: Order, env: Mapping[str, str] | None) -> Identity:
     """Start the process of the fleet, detached from this one, and tell it what to do."""
-    command = [sys.executable, "-I", "-S", _DETACH, sys.executable, "-m", "stoker.fleet"]
+    command = [sys.executable, "-I", "-S", _DETACH, sys.executable, "-P", "-m", "stoker.fleet"]
     with files.log.open("ab") as log:
         done = subprocess.run(
             command,

@@ -8,7 +8,7 @@ not repeated when it is unknown whether they arrived.
 import asyncio
 import contextlib
 import logging
-import socket
+import platform
 from collections.abc import Callable
 
 from stoker.core.clock import Clock
@@ -20,7 +20,7 @@ from stoker.keeper.duties import NOBODY
 
 logger = logging.getLogger(__name__)
 
-HOST = socket.gethostname()
+HOST = platform.node()
 """How sessions of this machine name it."""
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0

@@ -125,6 +125,7 @@ class Roster:
     def close(self, now: float) -> None:
         """Want nobody any more. The second time whoever still drains is killed."""
         if self._is_closed:
+            self._limit = 0.0
             for slot in self._slots.values():
                 slot.kill_at = min(slot.kill_at, now)
         self._is_closed = True

@@ -171,7 +171,8 @@ class Supervisor:
             logger.warning("%s did not stop in time and is killed", slot.name)
             self._children[slot.name].kill()
         for slot in self._roster.to_spawn(now):
-            await self._spawn(slot, watchers)
+            if slot.is_wanted:
+                await self._spawn(slot, watchers)
         self._on_change()
 
     async def _spawn(self, slot: Slot, watchers: asyncio.TaskGroup) -> None:

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     try:
         os.execvp(command[0], command)  # noqa: S606 - a list, no shell
     except OSError as error:
-        sys.stderr.write(f"cannot run {command[0]!r}: {error}\n")
+        sys.stderr.write(f"cannot run {command[0]!r}: {error.strerror}\n")
     return NOT_STARTED
 
 

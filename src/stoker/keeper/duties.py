@@ -141,7 +141,8 @@ class Fire:
                 self._unreadable.add(name)
                 logger.error("schedule %r cannot fire: %s", name, error)  # noqa: TRY400
             return []
-        self._unreadable.discard(name)
+        if firings:
+            self._unreadable.discard(name)
         return firings
 
     async def _fire(self, firings: list[Firing]) -> None:

@@ -34,6 +34,7 @@ class Grace:
         self._rested_at: float | None = None
         self._failed_at: float | None = None
         self._seen: Sighting | None = None
+        self._has_judged = True
 
     def begin(self, now: float, reason: str) -> None:
         """Grant one whole lease from now."""
@@ -68,6 +69,7 @@ class Grace:
         self._failed_at = None
         if reason:
             self.begin(seen.received_at, reason)
+        self._has_judged = not self.remaining(seen.received_at)
 
     def _silence(self, seen: Sighting) -> str:
         if self._rested_at is None:
@@ -82,8 +84,9 @@ class Grace:
             return ""
         lasted = seen.received_at - self._failed_at
         # A store that stumbles again and again for a moment must not keep the dead alive for
-        # ever: inside a grace only an outage that could have cost a beat begins a new one.
-        if self.remaining(seen.received_at) and lasted <= self._lease * _SILENCE:
+        # ever: after a grace, only an outage that could have cost a beat begins the next one
+        # before the dead were judged once.
+        if not self._has_judged and lasted <= self._lease * _SILENCE:
             return ""
         return f"the store was away for {lasted:.1f} s"
 

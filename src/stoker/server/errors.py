@@ -120,6 +120,11 @@ def status_of(error: StokerError) -> int:
     return STATUSES.get(error.code, 500)
 
 
+def encode_error(error: Error) -> bytes:
+    """Return an error as JSON; details that JSON cannot say are said as text."""
+    return msgspec.json.encode(error, enc_hook=str)
+
+
 def error_response(
     code: str,
     message: str,
@@ -130,7 +135,7 @@ def error_response(
     """Return the response to a request that was not carried out."""
     body = Error(ErrorDetail(code, message, dict(details or {})))
     return Response(
-        msgspec.json.encode(body, enc_hook=str),
+        encode_error(body),
         status_code=STATUSES[code],
         media_type="application/json",
         headers=dict(headers or {}),
@@ -141,10 +146,17 @@ def response_of(error: StokerError) -> Response:
     """Return the response that a Stoker error stands for."""
     headers = {"retry-after": RETRY_AFTER} if error.retryable else {}
     return Response(
-        msgspec.json.encode(Error(detail_of(error)), enc_hook=str),
+        encode_error(Error(detail_of(error))),
         status_code=status_of(error),
         media_type="application/json",
         headers=headers,
+    )
+
+
+def internal_error() -> Response:
+    """Return the response to a request that met a mistake of ours."""
+    return error_response(
+        "internal", "the server made a mistake; its log says which, please report it"
     )
 
 
@@ -153,7 +165,6 @@ def install_handlers(api: FastAPI) -> None:
     api.add_exception_handler(StokerError, _on_stoker_error)
     api.add_exception_handler(RequestValidationError, _on_invalid_query)
     api.add_exception_handler(HTTPException, _on_http_error)
-    api.add_exception_handler(Exception, _on_bug)
 
 
 async def _on_stoker_error(request: Request, error: Exception) -> Response:
@@ -182,16 +193,21 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES.get(error.status_code, "bad_request")
+    headers = dict(error.headers or {})
+    if code == "method_not_allowed":
+        headers = {"allow": ", ".join(_methods(request))}
     messages = {
         "not_found": f"there is nothing at {request.url.path[:200]!r}; see /docs",
         "method_not_allowed": f"{request.method} is not possible here; see /docs",
     }
     message = messages.get(code, str(error.detail))
-    return error_response(code, message, headers=error.headers)
+    return error_response(code, message, headers=headers)
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return error_response(
-        "internal", "the server made a mistake; its log says which, please report it"
-    )
+def _methods(request: Request) -> list[str]:
+    """Return what a path can be asked; the router itself knows one route at a time."""
+    route = request.scope.get("route")
+    known: Mapping[str, object] = request.app.state.parameters
+    path = getattr(route, "path_format", None)
+    documented = [key.split(" ", 1)[0] for key in known if key.split(" ", 1)[1] == path]
+    return sorted(documented or getattr(route, "methods", None) or {"GET"})

@@ -15,6 +15,7 @@ reads why.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
@@ -24,7 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoker.core.codec import MAX_PAYLOAD
 from stoker.core.errors import PayloadTooLarge
-from stoker.server.errors import error_response, response_of
+from stoker.server.errors import error_response, internal_error, response_of
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names under which a loopback server is asked."""
@@ -96,9 +99,12 @@ class Guard:
         began = loop.time()
         limit = self._bulk_limit if scope["path"] in self._bulk_paths else self._limit
         body = _Body(receive, limit, began + self._body_seconds)
+        has_begun = False
 
         async def answer(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 _harden(message, close=body.is_cut)
                 if self._observe is not None:
                     self._observe(scope, message["status"], loop.time() - began)
@@ -107,8 +113,13 @@ class Guard:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         refusal = self._refuse_host(headers) or _refuse_origin(scope, headers)
         refusal = refusal or _refuse_length(body, headers)
-        app = refusal or self._app
-        await app(scope, body.receive, answer)
+        try:
+            await (refusal or self._app)(scope, body.receive, answer)
+        except Exception:  # the border of a request: logged once, here
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if has_begun:
+                raise
+            await internal_error()(scope, body.receive, answer)
 
     def _refuse_host(self, headers: Mapping[bytes, bytes]) -> Response | None:
         if self._hosts is None:

@@ -149,7 +149,7 @@ class ReplayBody(DeadLetterBody, kw_only=True, forbid_unknown_fields=True):
     """Jobs a second that become due; null: all at once."""
 
 
-class Replayed(msgspec.Struct):
+class Replayed(msgspec.Struct, kw_only=True):
     """What a replay did."""
 
     dry_run: bool
@@ -160,7 +160,7 @@ class Replayed(msgspec.Struct):
     answers: list[Answer]
 
 
-class Dropped(msgspec.Struct):
+class Dropped(msgspec.Struct, kw_only=True):
     """What a drop did."""
 
     dry_run: bool

@@ -250,8 +250,9 @@ class _Stream(httpcore2.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         given_up_at = self._limits.now() + (timeout or self._limits.left())
         while True:
+            wait = min(_SLICE, self._limits.left())
             try:
-                return self._inner.read(max_bytes, min(_SLICE, self._limits.left()))
+                return self._inner.read(max_bytes, wait)
             except httpcore2.ReadTimeout:
                 # Short waits, so that a cancel is heard while the server says nothing.
                 if self._limits.now() >= given_up_at:

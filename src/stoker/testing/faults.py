@@ -107,7 +107,7 @@ class FaultyStore:
 
     def plan(self, verb: str, *faults: Fault) -> None:
         """Say what happens to the next calls of a verb, one each, in order."""
-        if not callable(getattr(Store, verb, None)):
+        if verb.startswith("_") or not hasattr(Store, verb):
             raise ValueError(f"a store has no verb {verb!r}")
         self._plans[verb].extend(faults)
 
@@ -188,9 +188,7 @@ class FaultyStore:
             ),
         )
 
-    async def beat(
-        self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float
-    ) -> BeatReply:
+    async def beat(self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float) -> BeatReply:
         """See `Store.beat`."""
         return await self._call("beat", lambda: self.inner.beat(session, held, ttl=ttl))
 
@@ -262,13 +260,9 @@ class FaultyStore:
         """See `Store.get`."""
         return await self._call("get", lambda: self.inner.get(ids))
 
-    async def find(
-        self, query: JobQuery, *, cursor: str | None = None, limit: int = 100
-    ) -> Page:
+    async def find(self, query: JobQuery, *, cursor: str | None = None, limit: int = 100) -> Page:
         """See `Store.find`."""
-        return await self._call(
-            "find", lambda: self.inner.find(query, cursor=cursor, limit=limit)
-        )
+        return await self._call("find", lambda: self.inner.find(query, cursor=cursor, limit=limit))
 
     async def counts(self, *, window: float = 0.0) -> Counts:
         """See `Store.counts`."""
@@ -355,9 +349,7 @@ class FaultyStore:
         self, queues: Sequence[str] = (), *, ids: Sequence[str] = (), timeout: float
     ) -> bool:
         """See `Store.wait`."""
-        return await self._call(
-            "wait", lambda: self.inner.wait(queues, ids=ids, timeout=timeout)
-        )
+        return await self._call("wait", lambda: self.inner.wait(queues, ids=ids, timeout=timeout))
 
     async def migrate(self, *, to: int | None = None, dry_run: bool = False) -> SchemaStatus:
         """See `Store.migrate`."""

@@ -362,7 +362,7 @@ class ProcessExecutor:
                 await child.close()
             finally:
                 child.forget()
-                self._ending.discard(asyncio.current_task())  # type: ignore[arg-type]
+                self._ending.discard(asyncio.current_task())
 
     async def _opened(self, child: _Child) -> bool:
         try:

@@ -101,7 +101,7 @@ class Runner:
             args, kwargs = _arguments(attempt)
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
             return unreadable(error)
-        inner = copy_context()
+        inner = attempt.context or copy_context()
         try:
             coroutine = _contain(self.context(attempt), attempt.task.fn, args, kwargs)
             attempt.coroutine = coroutine

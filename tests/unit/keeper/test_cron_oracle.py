@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -56,9 +57,7 @@ class Fields:
         day, minute = divmod(wall, 1440)
         weekday = (day + 4) % 7
         return (
-            minute % 60 in self.minutes
-            and minute // 60 in self.hours
-            and weekday in self.weekdays
+            minute % 60 in self.minutes and minute // 60 in self.hours and weekday in self.weekdays
         )
 
 
@@ -70,7 +69,7 @@ def transitions(name: str) -> list[int]:
     """Return the days on which a zone changes its offset."""
     zone = ZoneInfo(name)
     offsets = [(day, offset(zone, day)) for day in range(BEGIN, END, DAY)]
-    return [day for (day, one), (_, other) in zip(offsets, offsets[1:], strict=False) if one != other]
+    return [day for (day, one), (_, other) in pairwise(offsets) if one != other]
 
 
 def offset(zone: ZoneInfo, instant: int) -> int:
@@ -151,16 +150,12 @@ def test_the_walk_backwards_finds_the_last_of_the_same_firings(
 
 
 @settings(max_examples=60, deadline=None)
-@given(fields=rules, place=places(), second=st.integers(0, 59))
+@given(fields=rules, name=st.sampled_from(ZONES), second=st.integers(0, 59))
 def test_six_fields_fire_in_their_second_of_the_minutes_of_five(
-    fields: Fields, place: tuple[str, int], second: int
+    fields: Fields, name: str, second: int
 ) -> None:
-    name, begin = place
-    with_seconds = cron.next_n(f"{second} {fields.text}", name, begin - 1, 20)
-    shifts = {
-        instant % 60
-        for instant in with_seconds
-        if offset(ZoneInfo(name), int(instant)) == offset(ZoneInfo(name), int(instant) - 3600)
-    }
-    assert shifts <= {second}
-    assert all(a < b for a, b in zip(with_seconds, with_seconds[1:], strict=False))
+    quiet_days = 1  # Nowhere is a clock set in the first days of a year.
+    until = BEGIN + quiet_days * DAY
+    minutes = cron.between(fields.text, name, BEGIN - 1, until - 1, limit=10_000)
+    seconds = cron.between(f"{second} {fields.text}", name, BEGIN - 1, until - 1, limit=10_000)
+    assert seconds == [minute + second for minute in minutes]

@@ -10,14 +10,12 @@ from stoker.core.errors import Cancelled, InvalidArguments, InvalidConfig
 from stoker.settings import Secret, TaskSettings
 from stoker.tasks.encryption import decrypt, encrypt
 from stoker.tasks.errors import BadInput
-
-from .conftest import JobAround
+from tests.unit.tasks.conftest import JobAround
 
 HEADER, CHUNK, TAG = 40, 65_536, 16
 SEALED = CHUNK + TAG
 GOLDEN = (
-    "U1RPS1JFTkMBng/ZtjI++vBy3K5cACpzjrPWBZtjHAYSmc"
-    "QJEmjthzGnY5yZqFrvAGuc96acFODvnMrom4jV8IBY8J3v"
+    "U1RPS1JFTkMBng/ZtjI++vBy3K5cACpzjrPWBZtjHAYSmcQJEmjthzGnY5yZqFrvAGuc96acFODvnMrom4jV8IBY8J3v"
 )
 BYTES = hashlib.shake_128(b"seed").digest(3 * CHUNK + 1000)
 
@@ -122,7 +120,7 @@ def test_what_encrypt_did_not_write_is_told_apart(settings: TaskSettings) -> Non
 def test_another_version_of_the_format_is_told_apart(settings: TaskSettings) -> None:
     data = bytearray(sealed(b"x", settings))
     data[8] = 2
-    with pytest.raises(BadInput, match="version 2 .* reads version 1"):
+    with pytest.raises(BadInput, match=r"version 2 .* reads version 1"):
         decrypt(data=bytes(data), settings=settings)
 
 
@@ -164,9 +162,7 @@ def test_a_file_of_the_first_release_is_still_read(settings: TaskSettings) -> No
     assert decrypt(data=written, settings=settings).data == b"kept for ever"
 
 
-def test_a_name_without_the_suffix_needs_an_output(
-    tmp_path: Path, settings: TaskSettings
-) -> None:
+def test_a_name_without_the_suffix_needs_an_output(tmp_path: Path, settings: TaskSettings) -> None:
     (tmp_path / "sealed").write_bytes(sealed(b"x", settings))
     with pytest.raises(InvalidArguments, match="output="):
         decrypt("sealed", settings=settings)

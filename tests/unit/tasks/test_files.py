@@ -123,11 +123,16 @@ def test_an_output_appears_whole_and_with_usual_rights(tmp_path: Path) -> None:
 def test_a_failed_output_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), writing(target) as handle:
-        handle.write(b"new")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(target)
     assert target.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def _interrupted(target: Path) -> None:
+    with writing(target) as handle:
+        handle.write(b"new")
+        raise KeyboardInterrupt
 
 
 def test_parts_of_dead_writers_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ from stoker.stores.memory.world import Job, World
 
 
 def matching(world: World, query: JobQuery) -> Iterator[Job]:
-    """Iterate over the jobs that match, oldest submitted first."""
+    """Iterate over the jobs that match: in the order of the ids, else oldest submitted first."""
     return (job for job in _candidates(world, query) if matches(job, query))
 
 
 def matching_newest_first(world: World, query: JobQuery) -> Iterator[Job]:
     """Iterate over the jobs that match, newest submitted first."""
-    return (job for job in reversed(list(_candidates(world, query))) if matches(job, query))
+    found = list(_candidates(world, query))
+    if query.ids:
+        found.sort(key=lambda job: job.seq)
+    return (job for job in reversed(found) if matches(job, query))
 
 
 def matches(job: Job, query: JobQuery) -> bool:
@@ -40,13 +43,11 @@ def matches(job: Job, query: JobQuery) -> bool:
 
 def _candidates(world: World, query: JobQuery) -> Iterable[Job]:
     if query.ids:
-        found = {job_id: world.jobs[job_id] for job_id in query.ids if job_id in world.jobs}
-    elif query.workflow_id is not None:
-        members = world.members.get(query.workflow_id, {})
-        found = {job_id: world.jobs[job_id] for job_id in members}
-    else:
-        return world.jobs.values()
-    return sorted(found.values(), key=lambda job: job.seq)
+        found = (world.jobs.get(job_id) for job_id in dict.fromkeys(query.ids))
+        return (job for job in found if job is not None)
+    if query.workflow_id is not None:
+        return [world.jobs[job_id] for job_id in world.members.get(query.workflow_id, ())]
+    return world.jobs.values()
 
 
 def _submitted_inside(job: Job, query: JobQuery) -> bool:

@@ -1,7 +1,6 @@
 """Leasing: which jobs come next, and handing them out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -9,23 +8,286 @@ from stoker.core import rules
 from stoker.core.job import Leased
 from stoker.core.lifecycle import Event, State, move
 from stoker.stores.sqlite.phrases import ASSIGNED, CODES, HAS_PARENTS, QUEUED, phrase
-from stoker.stores.sqlite.transaction import Card, Transaction, to_json
-
-_PROMOTE_PAGE = 1_000
+from stoker.stores.sqlite.transaction import Transaction, to_json
 
 _DUE = phrase("""
     {cards} WHERE j.seq IN (
         SELECT seq FROM jobs WHERE {due} AND due_at <= ? ORDER BY due_at, seq LIMIT ?)""")
 _PROMOTE = phrase("UPDATE jobs SET state = 2 WHERE seq IN (SELECT value FROM json_each(?)) AND {due}")
 
-_PICK = phrase("""
-    json_array(
-        seq, id, task, coalesce(payload, (SELECT payload FROM payloads WHERE job = jobs.seq)),
-        queue, priority, due_at, attempt + 1, epoch + 1, timeout, soft_timeout, failed, lost, retry,
-        links, tenant, workflow_id, headers, cancel_requested)""")
-_UNEXPIRED = "(expires_at IS NULL OR expires_at >= ?)"
-_BEST = phrase(f"""
-    SELECT json_group_array(pick) FROM (
-        SELECT json({_PICK}) AS pick FROM jobs
-        WHERE {{queued}} AND queue = ? AND {_UNEXPIRED}
-        ORDER BY priority, due_at, seq LIMIT ?)""")
+_PICK = """
+    SELECT json_group_array(json_array(
+        j.seq, j.id, j.task,
+        coalesce(j.payload, (SELECT p.payload FROM payloads AS p WHERE p.job = j.seq)),
+        j.queue, j.priority, j.due_at, j.attempt, j.epoch, j.timeout, j.soft_timeout, j.failed,
+        j.lost, j.retry, j.links, j.tenant, j.workflow_id, j.headers, j.cancel_requested))"""
+_BEST = phrase(
+    _PICK
+    + """
+    FROM (
+        SELECT * FROM jobs
+        WHERE {queued} AND queue = ? AND (expires_at IS NULL OR expires_at >= ?)
+        ORDER BY priority, due_at, seq LIMIT ?) AS j"""
+)
+_OLDEST_OF = """
+    SELECT * FROM (
+        SELECT seq, due_at FROM jobs
+        WHERE {queued} AND queue = ?1 AND priority = %d AND (expires_at IS NULL OR expires_at >= ?2)
+        ORDER BY due_at, seq LIMIT ?3)"""
+_OLDEST = phrase(
+    _PICK
+    + " FROM jobs AS j WHERE j.seq IN (SELECT seq FROM ("
+    + " UNION ALL ".join(_OLDEST_OF % rank for rank in range(3))
+    + ") ORDER BY due_at, seq LIMIT ?3)"
+)
+_NAMED = phrase(
+    _PICK
+    + """
+    FROM jobs AS j
+    WHERE j.id IN (SELECT value FROM json_each(?)) AND j.{queued}
+      AND (j.expires_at IS NULL OR j.expires_at >= ?)"""
+)
+_HELD = phrase(_PICK + " FROM jobs AS j WHERE j.session = ? AND j.nonce = ? AND j.{leased}")
+_STOCKED = phrase("""
+    SELECT json_group_array(q.value ORDER BY q.key) FROM json_each(?) AS q
+    WHERE EXISTS (SELECT 1 FROM jobs WHERE {queued} AND queue = q.value)""")
+_LEASE = phrase("""
+    UPDATE jobs SET
+        state = 3, attempt = attempt + 1, epoch = epoch + 1, nonce = ?1, session = ?2,
+        leased_at = ?3, started_at = NULL, deadline_at = ?3 + timeout
+    WHERE seq IN (SELECT value FROM json_each(?4)) AND {queued}""")
+_PARENTS = """
+    SELECT json_group_array(json_array(e.child, p.id, p.node, p.state = 6, p.result))
+    FROM (SELECT child, parent FROM edges
+          WHERE child IN (SELECT value FROM json_each(?)) ORDER BY child, place) AS e
+    JOIN jobs AS p ON p.seq = e.parent"""
+
+if move(State.QUEUED, Event.LEASE) is not State.ASSIGNED or CODES[State.ASSIGNED] != ASSIGNED:
+    raise AssertionError("a lease writes 'assigned', and the table says otherwise")
+
+
+class Pick(msgspec.Struct, array_like=True, gc=False):
+    """A job as it is leased."""
+
+    seq: int
+    id: str
+    task: str
+    payload: str
+    queue: str
+    priority: int
+    due_at: float
+    attempt: int
+    epoch: int
+    timeout: float | None
+    soft_timeout: float | None
+    failed: int
+    lost: int
+    retry: str | None
+    links: int
+    tenant: str | None
+    workflow_id: str | None
+    headers: str | None
+    cancel_requested: int | None
+
+
+class Restriction(msgspec.Struct, array_like=True, gc=False):
+    """What keeps jobs of a queue from being leased."""
+
+    queue: str
+    paused: int
+    limit: int | None
+
+
+class _Parent(msgspec.Struct, array_like=True, gc=False):
+    child: int
+    id: str
+    node: str | None
+    completed: int
+    result: str | None
+
+
+Families = dict[int, list[_Parent]]
+_read_picks = msgspec.json.Decoder(list[Pick]).decode
+_read_parents = msgspec.json.Decoder(list[_Parent]).decode
+_read_headers = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class Leases(msgspec.Struct, gc=False):
+    """Jobs handed out in one exchange, before they take the shape that callers see."""
+
+    picks: list[Pick]
+    nonce: str
+    families: Families
+
+    def shown(self) -> list[Leased]:
+        """Return what the session gets."""
+        return [_leased(pick, self.nonce, self.families.get(pick.seq)) for pick in self.picks]
+
+
+def promote(tx: Transaction, limit: int) -> int:
+    """Make the jobs whose moment has come leasable; return how many."""
+    cards = tx.cards(_DUE, tx.now, limit) if limit > 0 else []
+    for card in cards:
+        tx.moves(card, Event.DUE)
+    if cards:
+        tx.run(_PROMOTE, to_json([card.seq for card in cards]))
+    return len(cards)
+
+
+def held(tx: Transaction, session: int, nonce: str) -> Leases:
+    """Return what a session holds from an exchange with that nonce."""
+    picks = _read_picks(tx.value(_HELD, session, nonce))
+    picks.sort(key=lambda pick: (pick.priority, pick.due_at, pick.seq))
+    return Leases(picks, nonce, _families(tx, picks))
+
+
+def lease(
+    tx: Transaction,
+    session: int,
+    *,
+    queues: Mapping[str, int],
+    restrictions: Sequence[Restriction],
+    want: int,
+    nonce: str,
+    aged: int,
+    ids: Sequence[str],
+) -> Leases:
+    """Lease up to ``want`` jobs; see `Store.exchange` for which."""
+    taker = _Taker(tx, session, nonce, _room(tx, queues, restrictions))
+    if ids:
+        taker.take_named(ids, want)
+    by_age, _ = rules.aged_first(want - len(taker.picks), aged)
+    if by_age:
+        taker.take_oldest(by_age)
+    taker.take_best(want)
+    return Leases(taker.picks, nonce, _families(tx, taker.picks))
+
+
+def _room(
+    tx: Transaction, queues: Mapping[str, int], restrictions: Sequence[Restriction]
+) -> dict[str, int]:
+    """Return how many jobs of each queue may be leased, leaving out those with none."""
+    room = dict(queues)
+    for queue, paused, limit in ((r.queue, r.paused, r.limit) for r in restrictions):
+        if queue in room:
+            if paused:
+                room[queue] = 0
+            elif limit is not None:
+                room[queue] = min(room[queue], limit - tx.leased_in(queue))
+    if len(room) > 3:  # noqa: PLR2004 - a look at each queue costs more than one at all from here on
+        stocked: list[str] = msgspec.json.decode(tx.value(_STOCKED, to_json(list(room))))
+        room = {queue: room[queue] for queue in stocked}
+    return {queue: n for queue, n in room.items() if n > 0}
+
+
+class _Taker:
+    def __init__(self, tx: Transaction, session: int, nonce: str, room: dict[str, int]) -> None:
+        self._tx = tx
+        self._session = session
+        self._nonce = nonce
+        self._room = room
+        self.picks: list[Pick] = []
+
+    def take_named(self, ids: Sequence[str], want: int) -> None:
+        found = _read_picks(self._tx.value(_NAMED, to_json(list(dict.fromkeys(ids))), self._tx.now))
+        place = {job_id: i for i, job_id in enumerate(ids)}
+        found.sort(key=lambda pick: place[pick.id])
+        self._take(self._that_fit(found, want - len(self.picks)))
+
+    def take_oldest(self, want: int) -> None:
+        found: list[Pick] = []
+        for queue, room in self._room.items():
+            if room > 0:
+                most = min(room, want)
+                found += _read_picks(self._tx.value(_OLDEST, queue, self._tx.now, most))
+        found.sort(key=lambda pick: (pick.due_at, pick.seq))
+        self._take(self._that_fit(found, want))
+
+    def take_best(self, want: int) -> None:
+        found: list[Pick] = []
+        left = want - len(self.picks)
+        for queue, room in self._room.items():
+            most = min(room, left)
+            if most > 0:
+                picks = _read_picks(self._tx.value(_BEST, queue, self._tx.now, most))
+                left -= len(picks)
+                found += picks
+        self._take(found)
+
+    def _that_fit(self, found: Sequence[Pick], want: int) -> list[Pick]:
+        room = dict(self._room)
+        fit: list[Pick] = []
+        for pick in found:
+            if len(fit) < want and room.get(pick.queue, 0) > 0:
+                room[pick.queue] -= 1
+                fit.append(pick)
+        return fit
+
+    def _take(self, picks: Sequence[Pick]) -> None:
+        if not picks:
+            return
+        tx = self._tx
+        rows = to_json([pick.seq for pick in picks])
+        changed = tx.run(_LEASE, self._nonce, self._session, tx.now, rows)
+        if changed != len(picks):
+            raise RuntimeError(f"{len(picks)} jobs were to be leased, {changed} were")
+        moved: dict[tuple[str, int], int] = {}
+        for pick in picks:
+            pick.attempt += 1
+            pick.epoch += 1
+            key = (pick.queue, pick.priority)
+            moved[key] = moved.get(key, 0) + 1
+            if pick.workflow_id is not None:
+                _note_flow(tx, pick.workflow_id)
+            tx.books.changed.append(pick.id)
+        for (queue, priority), n in moved.items():
+            self._room[queue] -= n
+            for state, sign in ((QUEUED, -1), (ASSIGNED, 1)):
+                cell = (queue, priority, state)
+                tx.books.moved[cell] = tx.books.moved.get(cell, 0) + sign * n
+        self.picks += picks
+
+
+def _note_flow(tx: Transaction, workflow_id: str) -> None:
+    for state, n in ((QUEUED, -1), (ASSIGNED, 1)):
+        key = (workflow_id, state)
+        tx.books.flows[key] = tx.books.flows.get(key, 0) + n
+
+
+def _families(tx: Transaction, picks: Sequence[Pick]) -> Families:
+    """Return the parents of those jobs that have any."""
+    children = [pick.seq for pick in picks if pick.links & HAS_PARENTS]
+    if not children:
+        return {}
+    families: Families = {seq: [] for seq in children}
+    for parent in _read_parents(tx.value(_PARENTS, to_json(children))):
+        families[parent.child].append(parent)
+    return families
+
+
+def _leased(pick: Pick, nonce: str, parents: list[_Parent] | None) -> Leased:
+    results = names = None
+    if parents is not None:
+        results = {p.id: (p.result or "null").encode() for p in parents if p.completed}
+        if pick.workflow_id is not None:
+            names = {p.id: p.node for p in parents if p.node is not None}
+    return Leased(
+        pick.id,
+        pick.task,
+        pick.payload.encode(),
+        pick.queue,
+        pick.attempt,
+        pick.epoch,
+        nonce,
+        pick.timeout,
+        pick.soft_timeout,
+        pick.failed,
+        pick.lost,
+        b"{}" if pick.retry is None else pick.retry.encode(),
+        results,
+        names,
+        pick.tenant,
+        pick.workflow_id,
+        None if pick.headers is None else _read_headers(pick.headers),
+        bool(pick.cancel_requested),
+    )

@@ -5,7 +5,7 @@ Counting once per job would cost more than the job. So a command notes what it m
 per commit, in the same transaction as the moves themselves.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import apsw
@@ -58,6 +58,11 @@ _LIMITED = "SELECT json_group_array(name) FROM queues WHERE paused OR lease_limi
 _LEASED_IN = phrase(
     "SELECT coalesce(sum(n), 0) FROM tallies WHERE queue = ? AND {leased}"
 )
+_TALLIED = """
+    SELECT coalesce(sum(n), 0) FROM tallies WHERE state IN (SELECT value FROM json_each(?))"""
+_CLEAR_FLOWS = """
+    DELETE FROM workflow_tallies
+    WHERE n = 0 AND workflow_id IN (SELECT value FROM json_each(?))"""
 _WORKERS = "SELECT json_group_object(seq, name) FROM sessions WHERE seq IN (SELECT value FROM json_each(?))"
 DAY = 86_400.0
 
@@ -254,6 +259,17 @@ class Transaction:
         )
         return written + noted
 
+    def tallied(self, states: Collection[int]) -> int:
+        """Return how many jobs are in some states at this point of the transaction."""
+        written: int = self.value(_TALLIED, to_json(list(states)))
+        noted = sum(
+            n
+            for ledger in (self.total, self.books)
+            for (_, _, state), n in ledger.moved.items()
+            if state in states
+        )
+        return written + noted
+
     def workers(self, sessions: Iterable[int | None]) -> dict[int, str]:
         """Return the names of workers by the numbers of their sessions."""
         wanted = {seq for seq in sessions if seq is not None}
@@ -267,6 +283,8 @@ class Transaction:
         books = self.total
         self._add(_TALLY, [(*key, n) for key, n in books.moved.items() if n])
         self._add(_FLOW, [(*key, n) for key, n in books.flows.items() if n])
+        if books.flows:
+            self.run(_CLEAR_FLOWS, to_json(list({flow for flow, _ in books.flows})))
         self._add(_ACTIVITY, [(*key, *cell) for key, cell in books.activity.items()])
         self._add(_TOTAL, list(books.totals.items()))
         self._add(_EVENT, books.events)

@@ -71,7 +71,10 @@ class Hand:
         told = {lease.id: lease for lease in (*held, *started)}
         return await self.store.beat(
             session_spec(session, **changes),
-            [held_job(lease, ran_for=1.0 if key in running else None) for key, lease in told.items()],
+            [
+                held_job(lease, ran_for=1.0 if key in running else None)
+                for key, lease in told.items()
+            ],
             ttl=ttl,
         )
 

@@ -28,7 +28,9 @@ class Submitting(StoreSuite):
         assert job.state is State.SCHEDULED
         assert job.run_at - job.submitted_at == timedelta(seconds=60)
 
-    @pytest.mark.parametrize(("delay", "ahead", "wait"), [(60, 10, 60), (10, 60, 60), (10, -60, 10)])
+    @pytest.mark.parametrize(
+        ("delay", "ahead", "wait"), [(60, 10, 60), (10, 60, 60), (10, -60, 10)]
+    )
     async def test_the_later_of_delay_and_run_at_holds(
         self, hand: Hand, delay: float, ahead: float, wait: float
     ) -> None:
@@ -58,28 +60,32 @@ class Submitting(StoreSuite):
             "headers": {"traceparent": "00-ab-cd-01"},
         }
         job = await hand.job(await hand.put(**given))
-        assert job.to_dict() | {
-            "task": "video.encode",
-            "queue": "video",
-            "priority": "high",
-            "state": "queued",
-            "attempt": 0,
-            "max_retries": 7,
-            "timeout": 12.5,
-            "soft_timeout": 10.25,
-            "unique_key": "movie'; drop table jobs; --",
-            "tenant": "acme",
-            "schedule": "nightly",
-            "node": "encode",
-            "failed": 0,
-            "lost": 0,
-            "attempts": [],
-            "logs": [],
-            "worker": None,
-            "result": None,
-            "error": None,
-            "cancel_requested": False,
-        } == job.to_dict()
+        assert (
+            job.to_dict()
+            | {
+                "task": "video.encode",
+                "queue": "video",
+                "priority": "high",
+                "state": "queued",
+                "attempt": 0,
+                "max_retries": 7,
+                "timeout": 12.5,
+                "soft_timeout": 10.25,
+                "unique_key": "movie'; drop table jobs; --",
+                "tenant": "acme",
+                "schedule": "nightly",
+                "node": "encode",
+                "failed": 0,
+                "lost": 0,
+                "attempts": [],
+                "logs": [],
+                "worker": None,
+                "result": None,
+                "error": None,
+                "cancel_requested": False,
+            }
+            == job.to_dict()
+        )
         assert bytes(job.payload) == given["payload"]
         assert RetryPolicy.from_json(bytes(job.retry)) == retry
         assert job.expires_at == job.submitted_at + timedelta(seconds=90)

@@ -28,9 +28,9 @@ class Subject:
     def __init__(self, hand: Hand) -> None:
         """Make a subject that was not submitted yet."""
         self.hand = hand
-        self.parent = self.id = ""
-        self.fence = {"epoch": 1, "nonce": "0" * 32}
-        """That of its lease; an invented one if it never had any."""
+        self.elder = self.parent = self.id = ""
+        self.epoch, self.nonce = 1, "0" * 32
+        """The fence of its lease; an invented one if it never had any."""
 
     async def bring(self, state: State, *, later: bool) -> None:
         """Submit parent and child, and bring the child into the state."""
@@ -38,6 +38,8 @@ class Subject:
         await hand.beat("w1", ttl=AGES)
         await hand.beat("w2", ttl=AGES)
         delay = 2 * HOUR if later or state is State.SCHEDULED else 0.0
+        self.elder = await hand.put(queue="elders")
+        await hand.store.cancel(JobQuery(ids=(self.elder,)))
         self.parent = await hand.put(queue="parents")
         self.id = await hand.put(parents=(self.parent,), expires=100 * HOUR, delay=delay)
         if state is not State.BLOCKED:
@@ -59,13 +61,18 @@ class Subject:
     async def settle(self, outcome: Outcome, retry_in: float | None = None) -> None:
         """Settle with the subject's fence."""
         told = Settlement(
-            id=self.id, outcome=outcome, retry_in=retry_in, error=BOOM, **self.fence
+            id=self.id,
+            epoch=self.epoch,
+            nonce=self.nonce,
+            outcome=outcome,
+            retry_in=retry_in,
+            error=BOOM,
         )
         await self.hand.exchange(told, session="w1")
 
     async def start(self) -> None:
         """Say in a beat that the subject runs."""
-        held = HeldJob(id=self.id, ran_for=1.0, **self.fence)
+        held = HeldJob(id=self.id, epoch=self.epoch, nonce=self.nonce, ran_for=1.0)
         await self.hand.store.beat(session_spec("w1"), [held], ttl=AGES)
 
     async def _reach(self, state: State) -> None:
@@ -75,7 +82,7 @@ class Subject:
             await self.hand.store.cancel(JobQuery(ids=(self.id,)))
             return
         lease = await self.hand.take(self.id, session="w1")
-        self.fence = {"epoch": lease.epoch, "nonce": lease.nonce}
+        self.epoch, self.nonce = lease.epoch, lease.nonce
         if state is State.RUNNING:
             await self.start()
         elif state is State.RETRY_QUEUED:
@@ -113,9 +120,8 @@ async def _requeue_now(subject: Subject) -> None:
 
 
 async def _requeue_later(subject: Subject) -> None:
-    first = await subject.hand.put(queue="decoys")
-    await subject.hand.store.cancel(JobQuery(ids=(first,)))
-    await subject.hand.store.requeue(JobQuery(ids=(first, subject.id)), interval=HOUR)
+    ids = (subject.elder, subject.id)
+    await subject.hand.store.requeue(JobQuery(ids=ids), interval=HOUR)
 
 
 async def _requeue_with_parent(subject: Subject) -> None:

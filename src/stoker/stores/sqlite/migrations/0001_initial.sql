@@ -56,12 +56,14 @@ CREATE INDEX jobs_ready ON jobs (queue, priority, due_at) WHERE state = 2;
 CREATE INDEX jobs_due ON jobs (due_at) WHERE state IN (1, 5);
 CREATE INDEX jobs_leased ON jobs (session) WHERE state IN (3, 4);
 CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE deadline_at IS NOT NULL;
-CREATE INDEX jobs_ended ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_ended ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_dead ON jobs (seq) WHERE state = 7;
+CREATE INDEX jobs_cancelled ON jobs (seq) WHERE state = 8;
 CREATE INDEX jobs_expiring ON jobs (expires_at)
     WHERE expires_at IS NOT NULL AND state IN (0, 1, 2, 5);
 CREATE INDEX jobs_unique ON jobs (unique_key, task)
     WHERE unique_key IS NOT NULL AND state < 6;
-CREATE INDEX jobs_workflow ON jobs (workflow_id, seq) WHERE workflow_id IS NOT NULL;
+CREATE INDEX jobs_workflow ON jobs (workflow_id, finished_at) WHERE workflow_id IS NOT NULL;
 
 -- Payloads so big that copying them with every change of their job's row would cost more than a
 -- second look.
@@ -163,7 +165,7 @@ CREATE TABLE sessions (
     nonce      TEXT,                       -- of the last exchange that leased
     spec       TEXT NOT NULL
 ) STRICT;
-CREATE INDEX sessions_living ON sessions (expires_at) WHERE ended_at IS NULL;
+CREATE INDEX sessions_ended ON sessions (ended_at);
 
 CREATE TABLE schedules (
     name        TEXT PRIMARY KEY,

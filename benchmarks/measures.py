@@ -1,0 +1,120 @@
+"""The measurements: how fast jobs go in, how fast they are run, how soon an idle system starts."""
+
+import asyncio
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.tasks import nothing
+from stoker import JobQuery, State, Stoker
+
+LOOK_EVERY = 0.02
+"""Seconds between two looks at a queue that is being drained; part of the figure's error."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    one_by_one: int = 1_000
+    batched: int = 20_000
+    drained: int = 20_000
+    started: int = 200
+    rounds: int = 3
+    batch: int = 100
+    concurrency: int = 100
+
+    @classmethod
+    def tiny(cls) -> "Sizes":
+        """Return the sizes that only show that everything runs."""
+        return cls(one_by_one=3, batched=200, drained=200, started=3, rounds=1)
+
+
+async def submit_one_by_one(app: Stoker, sizes: Sizes) -> float:
+    """Return jobs a second, each submitted in a call and a commit of its own."""
+
+    async def work() -> None:
+        for number in range(sizes.one_by_one):
+            await nothing.options().asubmit(number)
+
+    return sizes.one_by_one / await _seconds(app, work)
+
+
+async def submit_batched(app: Stoker, sizes: Sizes, *, count: int) -> float:
+    """Return jobs a second, submitted a batch a call."""
+
+    async def work() -> None:
+        for start in range(0, count, sizes.batch):
+            numbers = range(start, min(start + sizes.batch, count))
+            await app.asubmit_many([nothing.call(number) for number in numbers])
+
+    return count / await _seconds(app, work)
+
+
+async def drain(app: Stoker, sizes: Sizes) -> float:
+    """Return jobs a second that the workers, already there, run from a full queue."""
+    await _set_paused(app, paused=True)
+    before = await _completed(app)
+    await submit_batched(app, sizes, count=sizes.drained)
+
+    async def work() -> None:
+        await _set_paused(app, paused=False)
+        while await _completed(app) - before < sizes.drained:
+            await asyncio.sleep(LOOK_EVERY)
+
+    return sizes.drained / await _seconds(app, work)
+
+
+async def start_latency(app: Stoker, sizes: Sizes) -> list[float]:
+    """Return, sorted, the seconds from submit to start of jobs that find idle workers."""
+    waits: list[float] = []
+    for number in range(sizes.started):
+        job = await nothing.asubmit(number)
+        record = await job.await_end(60)
+        if record.started_at is None:
+            raise RuntimeError(
+                f"job {record.id} is {record.state} and has no start: {record.error}"
+            )
+        waits.append((record.started_at - record.submitted_at).total_seconds())
+    return sorted(waits)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which that share of the sorted values lies."""
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+async def median(sizes: Sizes, measure: Callable[[], Awaitable[float]]) -> float:
+    """Return the median of the rounds."""
+    return middle([await measure() for _ in range(sizes.rounds)])
+
+
+def middle(values: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(values)
+
+
+async def check(app: Stoker) -> None:
+    """See that no job ended in another way than it should.
+
+    Raises:
+        RuntimeError: One did; the figures mean nothing.
+    """
+    wrong = await app.afind(JobQuery(states=(State.DEAD_LETTER, State.CANCELLED)), limit=1)
+    if wrong:
+        raise RuntimeError(f"job {wrong[0].id} is {wrong[0].state}: {wrong[0].error}")
+
+
+async def _completed(app: Stoker) -> int:
+    counts = await app.arun(lambda store: store.counts())
+    return counts.totals.get("completed", 0)
+
+
+async def _set_paused(app: Stoker, *, paused: bool) -> None:
+    await app.arun(lambda store: store.set_queue("default", paused=paused))
+
+
+async def _seconds(app: Stoker, work: Callable[[], Awaitable[None]]) -> float:
+    began = app.clock.monotonic()
+    await work()
+    return max(app.clock.monotonic() - began, 1e-9)

@@ -1,0 +1,38 @@
+"""How a command line reaches the processes that a command starts.
+
+A URL may hold a password, and everybody on the machine can read an argument list. So what the
+command line said goes to children through one variable of the environment, and counts there as if
+it stood on their own command lines.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+VARIABLE = "_STOKER_COMMAND_LINE"
+CONFIG = "config"
+
+
+def to_children(given: Mapping[str, Any], config: str | None) -> dict[str, str]:
+    """Return the environment of a child that shall know this command line.
+
+    Args:
+        given: Dotted key to value, as the command line said it.
+        config: The configuration file that it named.
+    """
+    said = dict(given)
+    if config is not None:
+        said[CONFIG] = config
+    environment = dict(os.environ)  # noqa: TID251 - handed on as it is, nothing is read from it
+    environment[VARIABLE] = json.dumps(said)
+    return environment
+
+
+def from_parent() -> dict[str, Any]:
+    """Return what the command line of the parent said, ``config`` included."""
+    text = os.environ.get(VARIABLE)  # noqa: TID251 - no setting: a message between two processes
+    if text is None:
+        return {}
+    said: dict[str, Any] = json.loads(text)
+    return said

@@ -1,0 +1,107 @@
+"""``stoker server``: the HTTP API by itself."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from stoker.cli.shell import Shell, common
+from stoker.core.errors import MissingExtra
+from stoker.settings import masked
+
+if TYPE_CHECKING:
+    from stoker.app.stoker import Stoker
+    from stoker.core.store import Store
+    from stoker.server.run import Listener
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+logger = logging.getLogger("stoker.cli.server")
+
+
+def address_options(fn: F) -> F:
+    """Give a command ``--host``, ``--port`` and ``--insecure``."""
+    fn = click.option(
+        "--insecure", is_flag=True, help="Listen for other machines, without any authentication."
+    )(fn)
+    fn = click.option("--port", type=int, metavar="N", help="0 for any free one (default: 8000).")(
+        fn
+    )
+    return click.option("--host", metavar="NAME", help="Where to listen (default: 127.0.0.1).")(fn)
+
+
+@click.command()
+@address_options
+@click.option("--keeper/--no-keeper", default=True, show_default=True, help="Keep house too.")
+@common()
+def server(
+    shell: Shell, *, host: str | None, port: int | None, insecure: bool, keeper: bool
+) -> None:
+    """Serve the HTTP API.
+
+    SIGTERM or Ctrl-C ends it; open requests may go on for a few seconds.
+    """
+    from stoker.cli.logs import set_up_logging
+    from stoker.cli.loop import run_loop
+
+    shell.override(server__host=host, server__port=port)
+    set_up_logging(shell.settings.log)
+    run_loop(_run(shell, insecure=insecure, keeper=keeper))
+
+
+def listen(shell: Shell, *, insecure: bool) -> "Listener":
+    """Bind the address of the settings, before anything else is started.
+
+    Raises:
+        PortInUse, InvalidOption: It cannot be bound.
+        MissingExtra: The libraries of the server are not installed.
+    """
+    settings = shell.settings.server
+    listener: Listener = running().listen(settings.host, settings.port, insecure=insecure)
+    return listener
+
+
+def running() -> ModuleType:
+    """Import the server.
+
+    Raises:
+        MissingExtra: Its libraries are not installed.
+    """
+    try:
+        from stoker.server import run
+    except ImportError as error:
+        raise MissingExtra(
+            f"the HTTP server needs libraries that are not installed ({error.name}): "
+            "pip install 'stoker[server]'"
+        ) from error
+    return run
+
+
+async def _run(shell: Shell, *, insecure: bool, keeper: bool) -> None:
+    from stoker.app.running import build_keeper, keeping
+    from stoker.cli.keeper import default_name
+    from stoker.cli.loop import on_stop
+
+    app = shell.app
+    listener = listen(shell, insecure=insecure)
+    stop = asyncio.Event()
+
+    async def work(store: "Store") -> None:
+        keeps = build_keeper(app, store, name=default_name()) if keeper else None
+        async with keeping(keeps):
+            await running().serve(app, listener=listener, stop=stop, started=_announce(app))
+
+    with on_stop(stop.set):
+        async with app:
+            await app.arun(work)
+    logger.info("server ended")
+
+
+def _announce(app: "Stoker") -> "Callable[[Listener], None]":
+    def announce(listener: "Listener") -> None:
+        logger.info("server listens on %s, store %s", listener.url, masked(app.settings.store))
+
+    return announce

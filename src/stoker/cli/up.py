@@ -1,0 +1,135 @@
+"""``stoker up``: server, workers and keeper in one terminal."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stoker.cli.fleet import check_shared, worker_command, worker_words
+from stoker.cli.inherit import to_children
+from stoker.cli.server import address_options, listen, running
+from stoker.cli.shell import Shell, common
+from stoker.cli.text import clean
+from stoker.cli.worker import read_queues
+from stoker.settings import masked
+
+if TYPE_CHECKING:
+    from stoker.core.store import Store
+    from stoker.fleet.process import Sink
+    from stoker.fleet.supervisor import Supervisor
+    from stoker.server.run import Listener
+
+
+@click.command()
+@address_options
+@click.option("--workers", "-n", type=int, metavar="N", help="How many (default: fleet.min).")
+@click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE[:N]", help="Only this queue, as of worker.")
+@click.option("--concurrency", "-c", type=int, metavar="N", help="Jobs at once per worker.")
+@common()
+def up(
+    shell: Shell,
+    *,
+    host: str | None,
+    port: int | None,
+    insecure: bool,
+    workers: int | None,
+    queues: tuple[str, ...],
+    concurrency: int | None,
+) -> None:
+    """Start server, workers and keeper in one terminal.
+
+    Ctrl-C drains the workers, then stops; the second one stops at once, and what ran is taken
+    back and runs again later.
+    """
+    from stoker.app.loading import all_tasks
+    from stoker.cli.logs import set_up_logging
+    from stoker.cli.loop import run_loop
+
+    shell.override(
+        server__host=host,
+        server__port=port,
+        fleet__min=workers,
+        fleet__max=workers,
+        worker__queues=read_queues(queues) or None,
+        worker__concurrency=concurrency,
+    )
+    check_shared(shell)
+    set_up_logging(shell.settings.log)
+    names = all_tasks(shell.app).names()
+    run_loop(_run(shell, listen(shell, insecure=insecure), names))
+
+
+async def _run(shell: Shell, listener: "Listener", tasks: tuple[str, ...]) -> None:
+    app = shell.app
+
+    def started(bound: "Listener") -> None:
+        _announce(shell, bound, tasks)
+
+    async def work(store: "Store") -> None:
+        from stoker.app.running import build_keeper, keeping
+        from stoker.cli.keeper import default_name
+        from stoker.cli.loop import on_stop
+
+        supervisor = _supervisor(shell, store)
+        stop = asyncio.Event()
+        with on_stop(lambda: _end(shell, supervisor)):
+            async with (
+                keeping(build_keeper(app, store, name=default_name())),
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(
+                    running().serve(app, listener=listener, stop=stop, started=started)
+                )
+                try:
+                    await supervisor.run()
+                finally:
+                    stop.set()
+
+    async with app:
+        await app.arun(work)
+    shell.out.note("stopped")
+
+
+def _supervisor(shell: Shell, store: "Store") -> "Supervisor":
+    from stoker.fleet.supervisor import Supervisor
+
+    settings = shell.settings
+    words = worker_words(shell)
+    sink: Sink | None = None
+    if sys.stderr.isatty():
+        sink = _print_line
+        if settings.log.format == "auto":
+            words["log.format"] = "text"
+    return Supervisor(
+        store,
+        command=worker_command(),
+        settings=settings.fleet,
+        clock=shell.app.clock,
+        drain=settings.worker.drain,
+        env=to_children(words, shell.config),
+        sink=sink,
+    )
+
+
+def _end(shell: Shell, supervisor: "Supervisor") -> None:
+    shell.out.note("draining; once more stops at once")
+    supervisor.stop()
+
+
+def _announce(shell: Shell, listener: "Listener", tasks: tuple[str, ...]) -> None:
+    settings = shell.settings
+    out = shell.out
+    out.line(f"Stoker is up: {listener.url}/")
+    rows: list[tuple[str, Any]] = [
+        ("API", f"{listener.url}/docs"),
+        ("store", masked(settings.store)),
+        ("workers", f"{settings.fleet.min}, {settings.worker.concurrency} jobs at once each"),
+        ("tasks", f"{len(tasks)}: {', '.join(tasks)}"),
+        ("stop", "Ctrl-C"),
+    ]
+    out.pairs(rows)
+
+
+def _print_line(name: str, line: bytes) -> None:
+    click.echo(f"{click.style(name, dim=True)} {clean(line.decode(errors='replace'))}", err=True)

@@ -1,0 +1,114 @@
+"""The application: routes, errors, guard and lifespan put together."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.app.stoker import Stoker
+from stoker.server import pages
+from stoker.server.caller import PREFIX, UnsupportedMediaType
+from stoker.server.describe import describe, parameters
+from stoker.server.errors import install_handlers
+from stoker.server.guard import LOOPBACK, Guard
+from stoker.server.live import Streams
+from stoker.server.metrics import Traffic
+from stoker.server.routes import (
+    dead_letters,
+    events,
+    health,
+    jobs,
+    queues,
+    schedules,
+    stats,
+    workers,
+    workflows,
+)
+
+BULK_PATHS = frozenset({f"{PREFIX}/jobs/batch", f"{PREFIX}/workflows"})
+"""Paths whose bodies hold many payloads."""
+_TAGS = [
+    {"name": "jobs", "description": "One piece of work each."},
+    {"name": "queues", "description": "Named lanes of jobs."},
+    {"name": "workers", "description": "Processes that run jobs."},
+    {"name": "dead letters", "description": "Jobs that failed for good."},
+    {"name": "schedules", "description": "Cron and interval rules that submit jobs."},
+    {"name": "workflows", "description": "Jobs that wait for jobs."},
+    {"name": "events", "description": "The audit trail."},
+    {"name": "system", "description": "Figures, tasks, health."},
+]
+# Spans and OTLP exporters are no part of this version, and must not switch themselves on.
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
+
+class Api(FastAPI):
+    """The application, with its own description of itself."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(self)
+        return self.openapi_schema
+
+
+def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) -> FastAPI:
+    """Make the HTTP API of an app.
+
+    Its lifespan opens the app's store on the server's loop, unless the caller has opened it, and
+    puts the app's declared schedules into the store.
+
+    Args:
+        app: The app.
+        hosts: Names that the ``Host`` header of a request may have; None: any. The default is for
+            servers on loopback: without the check, any web page could reach them.
+    """
+    api = Api(
+        telemetry=_NO_TELEMETRY,
+        title="Stoker",
+        version=version("stoker"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_tags=_TAGS,
+        lifespan=_lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    api.state.stoker = app
+    api.state.traffic = Traffic()
+    api.state.streams = Streams()
+    install_handlers(api)
+    api.add_exception_handler(UnsupportedMediaType, _on_unsupported)
+    for module in (jobs, queues, workers, dead_letters, schedules, workflows, events, stats):
+        api.include_router(module.router)
+    api.include_router(health.router)
+    api.include_router(pages.router)
+    api.state.parameters = parameters(api.openapi())
+    api.add_middleware(
+        Guard,
+        hosts=hosts,
+        payload_limit=int(app.settings.limits.payload),
+        bulk_paths=BULK_PATHS,
+        observe=api.state.traffic.observe,
+    )
+    return api
+
+
+@asynccontextmanager
+async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    app: Stoker = api.state.stoker
+    async with AsyncExitStack() as stack:
+        if not app.is_open:
+            await stack.enter_async_context(app)
+        await app.sync_schedules()
+        yield
+        api.state.streams.close()
+
+
+async def _on_unsupported(_: Request, error: Exception) -> Response:
+    if not isinstance(error, UnsupportedMediaType):
+        raise error
+    return error.response()

@@ -1,0 +1,52 @@
+"""The page ``/docs``: a small reader of ``/openapi.json`` that loads nothing from elsewhere."""
+
+from functools import cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from stoker.server.caller import Caller
+
+router = APIRouter(include_in_schema=False)
+
+_STATIC = Path(__file__).parent / "static"
+_FILES = {"docs.html": "text/html", "docs.css": "text/css", "docs.js": "text/javascript"}
+_CACHED = {"cache-control": "no-cache"}
+
+
+@router.get("/")
+async def show_root(request: Request) -> Response:
+    """Lead to the documentation."""
+    Caller(request)
+    return RedirectResponse("/docs", status_code=307)
+
+
+@router.get("/docs")
+async def show_docs(request: Request) -> Response:
+    """Show the API, and let people try it."""
+    Caller(request)
+    return _file("docs.html")
+
+
+@router.get("/docs/docs.css")
+async def show_style(request: Request) -> Response:
+    """Return the page's style."""
+    Caller(request)
+    return _file("docs.css")
+
+
+@router.get("/docs/docs.js")
+async def show_script(request: Request) -> Response:
+    """Return the page's program."""
+    Caller(request)
+    return _file("docs.js")
+
+
+def _file(name: str) -> Response:
+    return Response(_read(name), media_type=_FILES[name], headers=_CACHED)
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (_STATIC / name).read_bytes()

@@ -1,0 +1,166 @@
+"""Dead letters: look, group by cause, replay, drop."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from stoker.app.stats import group_errors
+from stoker.core.errors import InvalidOption
+from stoker.core.job import JobRecord
+from stoker.core.lifecycle import State
+from stoker.core.records import MAX_PAGE, Answer, JobQuery, Page
+from stoker.server.caller import PREFIX, Caller, reply
+from stoker.server.describe import answers, takes
+from stoker.server.query import Cursor, DeadFilter, Limit, moment
+from stoker.server.schemas import (
+    DeadLetterBody,
+    Dropped,
+    ErrorGroups,
+    ReplayBody,
+    Replayed,
+)
+
+router = APIRouter(prefix=f"{PREFIX}/dead-letters", tags=["dead letters"])
+
+SCANNED = 10_000
+"""The most dead letters that one grouping looks at."""
+_NARROWING = ("task", "queue", "tenant", "workflow", "error", "since", "until")
+
+
+@router.get("", responses=answers(Page, ErrorGroups))
+async def list_dead_letters(
+    request: Request,
+    query: DeadFilter,
+    group_by: Annotated[
+        Literal["error"] | None, Query(description="Count by what they died of.")
+    ] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """List dead letters, newest submitted first, or group them by cause."""
+    caller = Caller(request)
+    if group_by is None:
+        return reply(await caller.run(lambda s: s.find(query, cursor=cursor, limit=limit)))
+    found, is_complete = await _collect(caller, query, SCANNED)
+    return reply(ErrorGroups(group_errors(found), len(found), is_complete))
+
+
+@router.post(
+    "/replay",
+    responses=answers(Replayed, body=True),
+    openapi_extra=takes(ReplayBody, example={"task": "send_email", "rate": 50}),
+)
+async def replay_dead_letters(request: Request) -> Response:
+    """Bring dead letters back to life, all at once or at a rate."""
+    caller = Caller(request)
+    body = await caller.body(ReplayBody)
+    query = _query(caller, body)
+    if body.dry_run:
+        found, is_complete = await _collect(caller, query, body.limit)
+        matched = Replayed(
+            dry_run=True, matched=len(found), replayed=0, is_complete=is_complete, answers=[]
+        )
+        return reply(matched)
+    refused: list[Answer] = []
+    if body.ids:
+        query, refused = await _only_dead(caller, body)
+    given = await _requeue(caller, body, query)
+    replayed = sum(answer.answer == "requeued" for answer in given)
+    done = Replayed(
+        dry_run=False,
+        matched=len(given),
+        replayed=replayed,
+        is_complete=bool(body.ids) or len(given) < body.limit,
+        answers=[*given, *refused],
+    )
+    return reply(done)
+
+
+@router.post(
+    "/drop",
+    responses=answers(Dropped, body=True),
+    openapi_extra=takes(DeadLetterBody, example={"ids": ["019a..."]}),
+)
+async def drop_dead_letters(request: Request) -> Response:
+    """Delete dead letters for good."""
+    caller = Caller(request)
+    body = await caller.body(DeadLetterBody)
+    query = _query(caller, body)
+    if body.dry_run:
+        found, is_complete = await _collect(caller, query, body.limit)
+        matched = len(found)
+        return reply(Dropped(dry_run=True, matched=matched, dropped=0, is_complete=is_complete))
+    dropped = await caller.run(
+        lambda store: store.purge(query, limit=body.limit, actor=caller.actor)
+    )
+    is_complete = dropped < body.limit
+    return reply(Dropped(dry_run=False, matched=dropped, dropped=dropped, is_complete=is_complete))
+
+
+def _query(caller: Caller, body: DeadLetterBody) -> JobQuery:
+    narrows = any(getattr(body, name) is not None for name in _NARROWING)
+    if [bool(body.ids), narrows, body.all].count(True) != 1:
+        raise InvalidOption(
+            "the body says which dead letters: by 'ids', or by filters (task, queue, tenant, "
+            "workflow, error, since, until), or all of them by 'all': true; give one of the three"
+        )
+    clock = caller.app.clock
+    return JobQuery(
+        ids=body.ids,
+        states=(State.DEAD_LETTER,),
+        tasks=(body.task,) if body.task else (),
+        queues=(body.queue,) if body.queue else (),
+        tenant=body.tenant,
+        workflow_id=body.workflow,
+        error=body.error,
+        submitted_after=moment(body.since, clock=clock, name="since"),
+        submitted_before=moment(body.until, clock=clock, name="until"),
+    )
+
+
+async def _only_dead(caller: Caller, body: ReplayBody) -> tuple[JobQuery, list[Answer]]:
+    """Set aside the ids that name no dead letter: a replay must not run completed jobs again."""
+    ids = tuple(dict.fromkeys(body.ids))
+    dead: list[str] = []
+    refused: list[Answer] = []
+    for start in range(0, len(ids), MAX_PAGE):
+        chunk = ids[start : start + MAX_PAGE]
+        for job_id, job in zip(chunk, await _get(caller, chunk), strict=True):
+            if job is not None and job.state is State.DEAD_LETTER:
+                dead.append(job_id)
+            else:
+                refused.append(Answer(job_id, "unknown" if job is None else "refused"))
+    return JobQuery(ids=tuple(dead)), refused
+
+
+async def _requeue(caller: Caller, body: ReplayBody, query: JobQuery) -> list[Answer]:
+    if body.ids and not query.ids:
+        return []
+    options: dict[str, Any] = {
+        "interval": 1 / body.rate if body.rate else 0.0,
+        "reason": body.reason,
+        "limit": max(body.limit, len(query.ids)),
+    }
+    return await caller.run(lambda store: store.requeue(query, actor=caller.actor, **options))
+
+
+async def _get(caller: Caller, ids: tuple[str, ...]) -> list[JobRecord | None]:
+    return await caller.run(lambda store: store.get(ids))
+
+
+async def _collect(caller: Caller, query: JobQuery, limit: int) -> tuple[list[JobRecord], bool]:
+    """Return matching jobs up to a limit, and whether these are all."""
+    found: list[JobRecord] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = await _page(caller, query, cursor, min(MAX_PAGE, limit - len(found)))
+        found += page.jobs
+        cursor = page.next_cursor
+        if cursor is None:
+            return found, True
+    return found, False
+
+
+async def _page(caller: Caller, query: JobQuery, cursor: str | None, size: int) -> Page:
+    return await caller.run(lambda store: store.find(query, cursor=cursor, limit=size))

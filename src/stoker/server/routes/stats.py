@@ -1,0 +1,52 @@
+"""The system at a glance, and the tasks it knows."""
+
+import inspect
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from stoker.app.stats import Stats, summarize
+from stoker.app.stoker import Stoker
+from stoker.server.caller import PREFIX, Caller, reply
+from stoker.server.describe import answers
+from stoker.server.schemas import TaskList, TaskView
+
+router = APIRouter(prefix=PREFIX, tags=["system"])
+
+DAY = 86_400
+Window = Annotated[int, Query(ge=60, le=DAY, description="Seconds that the rates look back.")]
+
+
+@router.get("/stats", responses=answers(Stats))
+async def get_stats(request: Request, window: Window = 300) -> Response:
+    """Return counts, ages, rates, error share, response times and load of the workers."""
+    caller = Caller(request)
+    counts = await caller.run(lambda store: store.counts(window=window))
+    sessions = await caller.run(lambda store: store.sessions())
+    queues = await caller.run(lambda store: store.queues())
+    return reply(summarize(counts, sessions, queues, window=window))
+
+
+@router.get("/tasks", responses=answers(TaskList))
+async def list_tasks(request: Request) -> Response:
+    """List the tasks that jobs may name, with the JSON Schema of their payloads."""
+    caller = Caller(request)
+    names = await caller.app.aknown_tasks()
+    return reply(TaskList([_task(caller.app, name) for name in names]))
+
+
+def _task(app: Stoker, name: str) -> TaskView:
+    task = app.find_task(name)
+    if task is None:
+        return TaskView(
+            name=name, description="", payload_schema=None, queue=None, known_here=False
+        )
+    first_line = (inspect.getdoc(task.fn) or "").partition("\n")[0]
+    return TaskView(
+        name=name,
+        description=first_line,
+        payload_schema=task.json_schema(),
+        queue=task.options.queue,
+        known_here=True,
+    )

@@ -1,0 +1,83 @@
+"""A thread that ends the process when its event loop hangs.
+
+A loop that runs no callbacks cannot beat, cannot keep limits and cannot drain: whatever blocks it
+(an ``async`` task with a blocking call in it) holds all jobs of the worker. The thread writes all
+stacks to stderr and ends the process; its supervisor starts a new one, and the jobs come back.
+
+A call that holds the interpreter's lock (a regular expression that explodes) stops this thread,
+too. For a process that belongs to the worker alone, a timer inside `faulthandler` that needs no
+lock stands behind it.
+"""
+
+import faulthandler
+import os
+import threading
+from collections.abc import Callable
+
+from stoker.core.clock import Clock
+
+EXIT_CODE = 70
+"""How the process ends (EX_SOFTWARE of sysexits.h)."""
+LOOK_EVERY = 0.5
+_STDERR = 2
+
+
+class Watchdog:
+    """Watches one event loop."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        limit: Callable[[], float],
+        backstop: bool = False,
+        end: Callable[[int], None] = os._exit,
+    ) -> None:
+        """Make a watchdog that sleeps.
+
+        Args:
+            clock: Time.
+            limit: Gives the seconds without a sign of life that are too many; called on the
+                watchdog's thread.
+            backstop: Whether `faulthandler`, of which a process has one, may be used.
+            end: Ends the process.
+        """
+        self._clock = clock
+        self._limit = limit
+        self._backstop = backstop
+        self._end = end
+        self._over = threading.Event()
+        self._seen: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._watch, name="stoker-watchdog", daemon=True)
+        self._thread.start()
+
+    def touch(self) -> None:
+        """Show that the loop lives, and expect the next sign from now on."""
+        self._seen = self._clock.monotonic()
+
+    def rest(self) -> None:
+        """Expect no signs: nothing runs."""
+        self._seen = None
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._backstop:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            seen = self._seen
+            limit = self._limit()
+            if self._backstop:
+                faulthandler.dump_traceback_later(limit + LOOK_EVERY * 10, exit=True)
+            if seen is not None and self._clock.monotonic() - seen > limit:
+                faulthandler.dump_traceback(file=_STDERR, all_threads=True)
+                self._end(EXIT_CODE)
+                return

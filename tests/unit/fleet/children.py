@@ -1,0 +1,41 @@
+"""Programs that tests run as workers: each one line of work, real processes."""
+
+import sys
+
+DRAINS = """
+import signal, sys
+def leave(*_):
+    print("leaving", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+"""Leaves on SIGTERM."""
+
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+"""Does not leave on SIGTERM."""
+
+PARENT = """
+import signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"])
+print(child.pid, flush=True)
+while True:
+    signal.pause()
+"""
+"""Has a child of its own, whose process id it prints, and does not look after it."""
+
+DIES = "import sys; sys.exit(3)"
+"""Dies at once."""
+
+
+def command(program: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a program."""
+    return [sys.executable, "-I", "-S", "-c", program, *arguments]
