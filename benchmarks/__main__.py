@@ -110,7 +110,7 @@ async def _measure_sqlite(folder: Path, query: str, sizes: Sizes) -> Figures:
         await _measure_submits(figures, sizes)
     async with _opened(f"sqlite:///{folder / 'run.db'}{query}"):
         async with workers.processes(app, 1, concurrency=sizes.concurrency) as crew:
-            figures.latency = await measures.start_latency(app, sizes)
+            figures.latency = await measures.start_latency(sizes)
             figures.drained = await measures.median(sizes, lambda: measures.drain(app, sizes))
         figures.peak = crew.peak
         async with workers.processes(app, 2, concurrency=sizes.concurrency):
@@ -127,7 +127,7 @@ async def _measure_memory(sizes: Sizes) -> Figures:
         await _measure_submits(figures, sizes)
     async with _opened("memory://"):
         async with workers.in_this_process(app, concurrency=sizes.concurrency) as crew:
-            figures.latency = await measures.start_latency(app, sizes)
+            figures.latency = await measures.start_latency(sizes)
             figures.drained = await measures.median(sizes, lambda: measures.drain(app, sizes))
         figures.peak = crew.peak
         await measures.check(app)

@@ -65,7 +65,7 @@ async def drain(app: Stoker, sizes: Sizes) -> float:
     return sizes.drained / await _seconds(app, work)
 
 
-async def start_latency(app: Stoker, sizes: Sizes) -> list[float]:
+async def start_latency(sizes: Sizes) -> list[float]:
     """Return, sorted, the seconds from submit to start of jobs that find idle workers."""
     waits: list[float] = []
     for number in range(sizes.started):

@@ -92,7 +92,7 @@ async def in_this_process(app: Stoker, *, concurrency: int) -> AsyncIterator[Cre
 async def _wait_for(app: Stoker, count: int) -> None:
     async with asyncio.timeout(JOINS_WITHIN):
         while len(await _alive(app)) < count:
-            await asyncio.sleep(LOOK_EVERY)  # noqa: ASYNC110 - the store has no bell for sessions
+            await asyncio.sleep(LOOK_EVERY)
 
 
 async def _alive(app: Stoker) -> list[str]:

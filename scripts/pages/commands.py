@@ -1,65 +1,79 @@
-"""The page ``docs/reference/cli.md``: every command, its arguments and options."""
+"""The page ``docs/reference/cli.md``: every command with its arguments and options."""
 
+import inspect
 from collections.abc import Iterator
 
 import click
 
-from scripts.pages.source import NOTICE, first_line, table
+from scripts.pages.source import NOTICE, table
 from stoker.cli.exits import MEANINGS
+from stoker.cli.lazy import LazyGroup
 from stoker.cli.main import cli
 
+_COMMON = {"common_store", "common_broker", "common_app", "common_jobs", "common_config"}
 _INTRO = """# Command line
 
-`stoker COMMAND --help` says the same in the terminal. Every command takes `--store`, `--broker`,
-`--app`, `--jobs` and `--config`; what they leave open comes from the variables of the
-environment, then from the configuration file ([settings](settings.md)). Every read takes `--json`.
+Every command that needs a store or tasks takes `--store URL`, `--broker URL`, `--app MODULE:APP`,
+`--jobs DIR` and `--config FILE`, before or after its name; they are left out below. What they leave
+open comes from `STOKER_*` variables, then from the configuration file, then from the defaults (see
+[settings](settings.md)). Reads take `--json` and print one JSON document.
+
+On a terminal there are tables, colours and progress bars; in a pipe plain text, nothing cut.
+Answers go to stdout, everything else to stderr. With `--json` errors are JSON too:
+`{"error": {"code", "message", "details"}}`.
 
 """
-_COMMON = {"store", "broker", "app", "jobs", "config", "as_json"}
 
 
 def page() -> str:
     """Return the page."""
-    parts = [NOTICE.format(source="src/stoker/cli/"), _INTRO, "## Exit codes\n\n", _exits()]
-    for context in _commands(click.Context(cli, info_name="stoker")):
-        parts += [f"\n## `{context.command_path}`\n\n", _section(context)]
+    parts = [NOTICE.format(source="src/stoker/cli/"), _INTRO, "## Exit codes\n\n"]
+    parts.append(table(("code", "meaning"), [(str(c), text) for c, text in MEANINGS.items()]))
+    parts.append(
+        "\n`stoker status` ends with 0 (fine), 1 (needs attention) or 2 (the store is down).\n"
+    )
+    root = click.Context(cli, info_name="stoker")
+    if not isinstance(cli, LazyGroup):
+        raise TypeError("the root command is a lazy group")
+    for heading, entries in cli.sections.items():
+        parts.append(f"\n## {heading}\n")
+        for name in entries:
+            parts += _command(cli.get_command(root, name), root, name)
     return "".join(parts)
 
 
-def _exits() -> str:
-    return table(("code", "meaning"), ((f"`{code}`", text) for code, text in MEANINGS.items()))
+def _command(command: click.Command | None, parent: click.Context, name: str) -> Iterator[str]:
+    if command is None:
+        raise LookupError(name)
+    context = click.Context(command, info_name=name, parent=parent)
+    is_pure_group = isinstance(command, click.Group) and not command.invoke_without_command
+    if not is_pure_group:
+        yield f"\n### `{context.command_path}`\n\n"
+        usage = " ".join(command.collect_usage_pieces(context))
+        yield f"```text\n{context.command_path} {usage}\n```\n\n"
+        yield f"{_help(command)}\n"
+        yield from _options(command, context)
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            yield from _command(command.get_command(context, inner), context, inner)
 
 
-def _commands(context: click.Context) -> Iterator[click.Context]:
-    """Yield a context for each command that does something, depth first."""
-    group = context.command
-    if not isinstance(group, click.Group):
-        yield context
-        return
-    if group.invoke_without_command:
-        yield context
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is not None and not command.hidden:
-            yield from _commands(click.Context(command, parent=context, info_name=name))
+def _help(command: click.Command) -> str:
+    text = inspect.cleandoc(command.help or "")
+    before, mark, example = text.partition("\b\n")
+    if not mark:
+        return text
+    return f"{before}```text\n{inspect.cleandoc(example)}\n```"
 
 
-def _section(context: click.Context) -> str:
-    command = context.command
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    text = f"{_prose(command.help)}\n\n```text\n{usage}\n```\n"
-    rows = [row for p in command.params if (row := _option(p, context)) is not None]
-    return f"{text}\n{table(('option', 'meaning'), rows)}" if rows else text
-
-
-def _prose(text: str | None) -> str:
-    paragraphs = (text or "").partition("\f")[0].split("\n\n")
-    return "\n\n".join(first_line(p.replace("\b", "")) for p in paragraphs if p.strip())
-
-
-def _option(parameter: click.Parameter, context: click.Context) -> tuple[str, str] | None:
-    record = parameter.get_help_record(context)
-    if record is None or not isinstance(parameter, click.Option) or parameter.name in _COMMON:
-        return None
-    names, meaning = record
-    return f"`{names}`", " ".join(meaning.split())
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    rows = [
+        (f"`{record[0]}`", " ".join(record[1].split()))
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        and parameter.name not in _COMMON
+        and (record := parameter.get_help_record(context)) is not None
+    ]
+    if rows:
+        yield "\n"
+        yield table(("option", "meaning"), rows)

@@ -1,8 +1,9 @@
 """The handle of a submitted job: look at it, wait for it, call it off."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from stoker.app.home import Home
 from stoker.core import codec
 from stoker.core.clock import Clock
 from stoker.core.duration import Duration, optional_seconds
@@ -11,9 +12,6 @@ from stoker.core.job import JobRecord
 from stoker.core.lifecycle import TERMINAL, State
 from stoker.core.records import JobQuery
 from stoker.core.store import Store
-
-if TYPE_CHECKING:
-    from stoker.app.stoker import Stoker
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -33,9 +31,7 @@ class Job(Generic[R_co]):
 
     __slots__ = ("_app", "_returns", "created", "id")
 
-    def __init__(
-        self, app: "Stoker", job_id: str, *, returns: Any = Any, created: bool = True
-    ) -> None:
+    def __init__(self, app: Home, job_id: str, *, returns: Any = Any, created: bool = True) -> None:
         """Make a handle; users get one from ``submit`` or `Stoker.get`."""
         self._app = app
         self._returns = returns

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from stoker.app.calls import Call, JobOptions
 from stoker.app.job import Job
@@ -11,17 +11,26 @@ from stoker.core.job import Priority
 from stoker.core.retry import RetryPolicy
 from stoker.core.task import Task
 
-if TYPE_CHECKING:
-    from stoker.app.stoker import Stoker
-
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Submitter(Protocol):
+    """The app, as its tasks see it."""
+
+    def submit_call(self, call: Call[R]) -> Job[R]:
+        """Submit a call and return its handle."""
+        ...
+
+    async def asubmit_call(self, call: Call[R]) -> Job[R]:
+        """See `submit_call`."""
+        ...
 
 
 class BoundTask(Generic[P, R]):
     """A task with the options of one job: what ``task.options(...)`` gives."""
 
-    def __init__(self, app: "Stoker", task: Task[P, R], options: JobOptions) -> None:
+    def __init__(self, app: Submitter, task: Task[P, R], options: JobOptions) -> None:
         """Bind options to a task."""
         self._app = app
         self._task = task
@@ -55,7 +64,7 @@ class AppTask(BoundTask[P, R]):
         task: Its definition: function, signature, options.
     """
 
-    def __init__(self, app: "Stoker", task: Task[P, R]) -> None:
+    def __init__(self, app: Submitter, task: Task[P, R]) -> None:
         """Make a task; users do it with ``@app.task``."""
         super().__init__(app, task, JobOptions())
         self.name = task.name

@@ -1,9 +1,10 @@
 """Workflows as users build them: a DAG of calls, submitted in one commit."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from stoker.app.calls import Call
+from stoker.app.home import Home
 from stoker.app.job import Job
 from stoker.core.codec import Output
 from stoker.core.duration import Duration, optional_seconds
@@ -14,9 +15,6 @@ from stoker.core.records import Answer, JobQuery, WorkflowInfo
 from stoker.core.store import Store
 from stoker.core.task import check_name
 from stoker.core.workflow import check_graph
-
-if TYPE_CHECKING:
-    from stoker.app.stoker import Stoker
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -66,7 +64,7 @@ class Flow:
     """
 
     def __init__(
-        self, app: "Stoker", name: str, *, on_parent_failure: OnParentFailure = "cancel"
+        self, app: Home, name: str, *, on_parent_failure: OnParentFailure = "cancel"
     ) -> None:
         """Begin a workflow; users do it with `Stoker.workflow`.
 
@@ -176,7 +174,7 @@ class WorkflowRun:
     """
 
     def __init__(
-        self, app: "Stoker", workflow_id: str, jobs: Mapping[str, Job[Any]] | None = None
+        self, app: Home, workflow_id: str, jobs: Mapping[str, Job[Any]] | None = None
     ) -> None:
         """Make a handle."""
         self._app = app

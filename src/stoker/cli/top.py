@@ -40,7 +40,10 @@ BARS = "▁▂▃▄▅▆▇█"
 @click.option("--count", type=int, metavar="N", help="End after N pictures.")
 @common()
 def top(shell: Shell, *, interval: str, count: int | None) -> None:
-    """Watch the system live; q or Ctrl-C ends it."""
+    """Watch the system live.
+
+    q or Ctrl-C ends it.
+    """
     pause = max(0.1, seconds(interval, name="--interval"))
     try:
         if shell.out.is_terminal:

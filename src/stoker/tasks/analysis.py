@@ -330,7 +330,6 @@ class _Sum:
     def result(self, rows: int) -> Column:
         count = self._numbers + self._texts
         has_numbers = self._numbers > 0
-        variance = self._m2 / (self._numbers - 1) if self._numbers > 1 else None
         return Column(
             kind=self._kind(),
             count=count,
@@ -340,9 +339,15 @@ class _Sum:
             min=self._low if has_numbers and not self._texts else self._first,
             max=self._high if has_numbers and not self._texts else self._last,
             mean=_finite(self._mean) if has_numbers else None,
-            stddev=None if variance is None else _finite(math.sqrt(variance)),
+            stddev=self._deviation(),
             top=heapq.nlargest(_TOP, self._seen.items(), key=lambda item: item[1]),
         )
+
+    def _deviation(self) -> float | None:
+        # Numbers at the ends of what floats can say leave an infinity behind, of either sign.
+        if self._numbers < 2 or not 0 <= self._m2 < math.inf:  # noqa: PLR2004 - n - 1
+            return None
+        return math.sqrt(self._m2 / (self._numbers - 1))
 
     def _add_number(self, number: float) -> None:
         # Welford's method: the sum of squares less the square of the sum loses every digit when

@@ -50,7 +50,7 @@ class Scene:
         async def is_dead() -> bool:
             return await self.state(session_id) is SessionState.DEAD
 
-        await wait_until(lambda: is_dead(), "the session is dead")
+        await wait_until(is_dead, "the session is dead")
 
     async def events(self) -> list[Kind]:
         return [event.kind for event in await self.store.inner.events(EventQuery(after=0))]
@@ -107,7 +107,7 @@ async def test_a_worker_with_more_jobs_than_one_call_takes_loses_them_all(scene:
         counts = await scene.store.inner.counts()
         return {(t.state, t.count) for t in counts.tallies} == {(State.QUEUED, 2500)}
 
-    await wait_until(lambda: all_are_queued(), "all jobs are queued again")
+    await wait_until(all_are_queued, "all jobs are queued again")
 
 
 async def test_a_death_is_reported_until_the_store_takes_it(scene: Scene) -> None:
@@ -130,7 +130,7 @@ async def test_a_late_report_does_not_hit_who_got_the_same_pid_since(scene: Scen
     async def was_told() -> bool:
         return await scene.events() != []
 
-    await wait_until(lambda: was_told(), "the reporter went on")
+    await wait_until(was_told, "the reporter went on")
     assert await scene.state(successor) is SessionState.ALIVE
 
 
@@ -147,7 +147,7 @@ async def test_lines_of_the_audit_trail_survive_an_outage_in_order(scene: Scene)
             Kind.FLEET_SCALED,
         ]
 
-    await wait_until(lambda: both_are_there(), "both lines are there")
+    await wait_until(both_are_there, "both lines are there")
 
 
 async def test_a_line_that_may_be_written_is_not_written_again(scene: Scene) -> None:

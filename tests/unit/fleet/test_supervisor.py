@@ -69,7 +69,7 @@ class Scene:
             infos = await self.store.inner.sessions(ended=True)
             return any(info.id == session_id and info.state is state for info in infos)
 
-        await wait_until(lambda: has_ended(), f"the session is {state}")
+        await wait_until(has_ended, f"the session is {state}")
 
 
 @pytest.fixture

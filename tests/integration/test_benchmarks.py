@@ -1,0 +1,28 @@
+"""The benchmark runs; what it measures is nobody's business here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.__main__ import ROWS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_benchmark_measures_every_row_for_every_store() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--tiny"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    columns = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert columns[0] == ["", "bare loop", "sqlite", "sqlite, fast", "memory"]
+    assert [row[0] for row in columns[2:]] == list(ROWS)
+    assert all(row[2] not in {"", "–", "0"} for row in columns[2:])
+    for fact in ("stoker", "python", "sqlite", "machine", "durability", "sizes"):
+        assert f"\n{fact}: " in f"\n{done.stdout}"
