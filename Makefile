@@ -24,6 +24,7 @@ help: ## List the targets
 	@scripts/install dev
 
 setup: .venv/.dev ## Make .venv with everything that development needs
+	@echo "Ready: .venv/bin/stoker, or . .venv/bin/activate"
 
 demo: .venv/.all ## Run every standard task on SQLite and watch (WAIT=0: end by itself)
 	@$(BIN)/python -m stoker.demo $(if $(filter 0,$(WAIT)),--no-wait)

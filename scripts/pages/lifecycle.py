@@ -79,7 +79,7 @@ def _events() -> str:
                 f"`{event}`",
                 docs[event.name],
                 _listed([s for s in State if (s, event) in TABLE]),
-                _listed(list(dict.fromkeys(to for (_, e), to in TABLE.items() if e is event))),
+                _listed(_ordered(frozenset(to for (_, e), to in TABLE.items() if e is event))),
             )
             for event in Event
         ),

@@ -1,11 +1,14 @@
 """Every store, against every promise."""
 
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.memory import MemoryStore
+from stoker.stores.sqlite import SQLiteStore
 from stoker.testing.conformance import Capabilities, StoreConformance
 
 
@@ -23,4 +26,19 @@ class TestMemory(StoreConformance):
     async def open_second(self, store: Store, clock: Clock) -> AsyncIterator[Store]:
         assert isinstance(store, MemoryStore)
         async with MemoryStore(clock=clock, world=store.world) as second:
+            yield second
+
+
+class TestSQLite(StoreConformance):
+    """The default store, in a file. Its second hand is another connection to that file."""
+
+    @asynccontextmanager
+    async def open_store(self, clock: Clock) -> AsyncIterator[Store]:
+        with tempfile.TemporaryDirectory() as folder:
+            async with SQLiteStore(str(Path(folder) / "stoker.db"), clock=clock) as store:
+                yield store
+
+    @asynccontextmanager
+    async def open_second(self, store: Store, clock: Clock) -> AsyncIterator[Store]:
+        async with SQLiteStore(store.info.details["path"], clock=clock) as second:
             yield second

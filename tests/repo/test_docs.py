@@ -1,5 +1,6 @@
 """What the prose names exists: files, anchors, make targets, commands, options, settings."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ import click
 
 from stoker.cli.main import cli
 from stoker.settings import PREFIX, Section, Settings
-from tests.repo.tree import ROOT, pages, text, where
+from tests.repo.tree import ROOT, pages, text, tree, where
 
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+SYMBOL = re.compile(r"\[`([\w.]+)`\]\(([\w./]+\.py)\)")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 PATHS = re.compile(r"(?:src|docs|tests|scripts|benchmarks|examples|\.ci)/[\w./*-]*[\w*/]")
@@ -38,6 +40,16 @@ def test_every_path_named_in_the_prose_exists() -> None:
         for code in INLINE.findall(text(page))
         for path in PATHS.findall(code)
         if not _exists(path)
+    ]
+    assert missing == []
+
+
+def test_every_function_that_a_page_links_to_is_in_that_file() -> None:
+    missing = [
+        f"{where(page)}: {name} in {target}"
+        for page in pages()
+        for name, target in SYMBOL.findall(text(page))
+        if not _defines(page.parent / target, name.split("."))
     ]
     assert missing == []
 
@@ -95,6 +107,18 @@ def _leads(page: Path, target: str) -> bool:
     return True
 
 
+def _defines(file: Path, names: list[str]) -> bool:
+    if names[-1] == "py":
+        return file.is_file()
+    body: list[ast.stmt] = tree(file.resolve()).body
+    for name in names:
+        found = [node for node in body if getattr(node, "name", None) == name]
+        if not found:
+            return False
+        body = getattr(found[0], "body", [])
+    return True
+
+
 @cache
 def _anchors(file: Path) -> set[str]:
     prose = FENCE.sub("", text(file))
@@ -146,10 +170,14 @@ def _wrong(words: list[str]) -> str | None:
     """Say why a command would not be understood, or None."""
     context = click.Context(cli, info_name="stoker")
     options = _options(cli)
-    for word in words[1:]:
+    rest = iter(words[1:])
+    for word in rest:
+        name, given, _ = word.partition("=")
         if word.startswith("-"):
-            if word.partition("=")[0] not in options:
-                return f"no option {word}"
+            if name not in options:
+                return f"no option {name}"
+            if not (given or options[name]):
+                next(rest, None)
         elif isinstance(context.command, click.Group):
             command = context.command.get_command(context, word)
             if command is None:
@@ -159,10 +187,14 @@ def _wrong(words: list[str]) -> str | None:
     return None
 
 
-def _options(command: click.Command) -> set[str]:
-    found = {"--help"}
+def _options(command: click.Command) -> dict[str, bool]:
+    """Return the names of a command's options, and whether each is a flag."""
+    found = {"--help": True}
     for parameter in command.params:
-        found |= {*parameter.opts, *parameter.secondary_opts}
+        if isinstance(parameter, click.Option):
+            is_flag = parameter.is_flag or parameter.count
+            names = [*parameter.opts, *parameter.secondary_opts]
+            found |= dict.fromkeys(names, bool(is_flag))
     return found
 
 

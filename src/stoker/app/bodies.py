@@ -169,7 +169,7 @@ async def call_of(app: Stoker, body: JobBody) -> Call[Any]:
 
 
 def _refuse_unknown(value: Mapping[str, Any], kind: type[Any], what: str) -> None:
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    known: tuple[str, ...] = kind.__struct_encode_fields__
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)

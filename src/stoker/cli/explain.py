@@ -10,7 +10,10 @@ from stoker.cli.shell import Shell, common, json_option
 @json_option
 @common()
 def explain(shell: Shell, *, job_id: str) -> None:
-    """Say why a job is not running, nearest cause first."""
+    """Say why a job is not running.
+
+    The nearest cause comes first.
+    """
     from stoker.app.explain import aexplain
 
     found = shell.run(lambda _, store: aexplain(store, job_id))

@@ -9,7 +9,7 @@ from stoker.cli.exits import DONE, FAILED
 from stoker.cli.inherit import to_children
 from stoker.cli.shell import Shell, common, json_option
 from stoker.cli.text import since
-from stoker.cli.worker import read_queues
+from stoker.cli.worker import load_options, read_queues
 from stoker.core.duration import seconds, when
 from stoker.core.errors import InvalidOption
 
@@ -27,8 +27,7 @@ _COLUMNS = ("worker", "state", "pid", "busy", "since", "restarts", "last exit")
 @click.option("--min", "least", type=int, metavar="N", help="Workers (default: fleet.min).")
 @click.option("--max", "most", type=int, metavar="N", help="The most workers.")
 @click.option("--name", metavar="PREFIX", help="Prefix of the workers' names.")
-@click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE[:N]", help="Only this queue, as of worker.")
-@click.option("--concurrency", "-c", type=int, metavar="N", help="Jobs at once per worker.")
+@load_options
 @common()
 def fleet(
     shell: Shell,
@@ -67,8 +66,7 @@ def fleet(
 @fleet.command()
 @click.option("--workers", "-n", type=int, metavar="N", help="How many (default: fleet.min).")
 @click.option("--name", metavar="PREFIX", help="Prefix of the workers' names.")
-@click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE[:N]", help="Only this queue, as of worker.")
-@click.option("--concurrency", "-c", type=int, metavar="N", help="Jobs at once per worker.")
+@load_options
 @json_option
 @common()
 def start(

@@ -11,7 +11,7 @@ from stoker.cli.inherit import to_children
 from stoker.cli.server import address_options, listen, running
 from stoker.cli.shell import Shell, common
 from stoker.cli.text import clean
-from stoker.cli.worker import read_queues
+from stoker.cli.worker import load_options, read_queues
 from stoker.settings import masked
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @address_options
 @click.option("--workers", "-n", type=int, metavar="N", help="How many (default: fleet.min).")
-@click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE[:N]", help="Only this queue, as of worker.")
-@click.option("--concurrency", "-c", type=int, metavar="N", help="Jobs at once per worker.")
+@load_options
 @common()
 def up(
     shell: Shell,

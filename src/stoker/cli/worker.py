@@ -1,7 +1,8 @@
 """``stoker worker``: one worker process in the foreground."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,19 +15,28 @@ from stoker.settings import masked
 if TYPE_CHECKING:
     from stoker.worker.worker import Worker
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 logger = logging.getLogger("stoker.cli.worker")
 
 
+def load_options(fn: F) -> F:
+    """Give a command the options that say what one worker does: ``--queue --concurrency``."""
+    fn = click.option(
+        "--concurrency", "-c", type=int, metavar="N", help="Jobs at once per worker."
+    )(fn)
+    return click.option(
+        "--queue",
+        "-q",
+        "queues",
+        multiple=True,
+        metavar="QUEUE[:N]",
+        help="Only this queue, at most N of its jobs at once per worker; repeatable.",
+    )(fn)
+
+
 @click.command()
-@click.option(
-    "--queue",
-    "-q",
-    "queues",
-    multiple=True,
-    metavar="QUEUE[:N]",
-    help="Only this queue, at most N of its jobs at once; repeatable.",
-)
-@click.option("--concurrency", "-c", type=int, metavar="N", help="Jobs at once.")
+@load_options
 @click.option("--name", metavar="NAME", help="For people; host and process id if not given.")
 @click.option("--keeper/--no-keeper", default=None, help="Whether it stands for election.")
 @common()

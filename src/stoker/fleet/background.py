@@ -35,6 +35,8 @@ _LOOK_AGAIN = 0.05
 _HOPELESS = 3
 _AFTER_KILL = 10.0
 _TAIL = 2_000
+_NOW = signal.SIGINT
+"""The second request to stop: a second SIGTERM that comes soon would be merged with the first."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +211,11 @@ async def start(
         )
         files.state.unlink(missing_ok=True)
         process = await asyncio.to_thread(_launch, files, order, env)
-        problem = await _until_ready(store, files, process, order, timeout)
+        try:
+            problem = await _until_ready(store, files, process, order, timeout)
+        except BaseException:
+            process.send(signal.SIGTERM)
+            raise
         if problem:
             await _give_up(process)
             raise Unavailable(
@@ -242,7 +248,7 @@ async def stop(*, prefix: str, run_dir: str | Path, timeout: float) -> bool:
     process.send(signal.SIGTERM)
     if await process.ended(timeout):
         return True
-    process.send(signal.SIGTERM)
+    process.send(_NOW)
     if not await process.ended(_AFTER_KILL):
         process.send(signal.SIGKILL)
         await process.ended(_AFTER_KILL)
@@ -268,7 +274,7 @@ async def status(store: Store | None, *, prefix: str, run_dir: str | Path) -> Fl
         started_at=None if state is None else state.started_at,
         log=str(files.log),
         workers=[] if living is None else living.workers,
-        sessions=[info for info in sessions if info.name.startswith(f"{prefix}-")],
+        sessions=[info for info in sessions if _belongs(info.name, prefix)],
     )
 
 
@@ -284,15 +290,18 @@ def prefixes(run_dir: str | Path) -> list[str]:
 def _launch(files: Files, order: Order, env: Mapping[str, str] | None) -> Identity:
     """Start the process of the fleet, detached from this one, and tell it what to do."""
     command = [sys.executable, "-I", "-S", _DETACH, sys.executable, "-P", "-m", "stoker.fleet"]
-    with files.log.open("ab") as log:
-        done = subprocess.run(
-            command,
-            input=msgspec.json.encode(order),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=env,
-            check=True,
-        )
+    try:
+        with files.log.open("ab") as log:
+            done = subprocess.run(
+                command,
+                input=msgspec.json.encode(order),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=env,
+                check=True,
+            )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Unavailable(f"no process for the fleet could be started: {error}") from error
     return Identity.of(int(done.stdout))
 
 
@@ -319,10 +328,14 @@ async def _until_ready(
 
 
 async def _give_up(process: Identity) -> None:
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, _NOW, signal.SIGKILL):
         process.send(number)
         if await process.ended(_AFTER_KILL / 2):
             return
+
+
+def _belongs(name: str, prefix: str) -> bool:
+    return name.startswith(f"{prefix}-") and name.removeprefix(f"{prefix}-").isdecimal()
 
 
 def _ready(workers: Sequence[WorkerProcess], sessions: Sequence[SessionInfo]) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from stoker.fleet.tether import NOT_STARTED
+
+logger = logging.getLogger(__name__)
 
 Sink = Callable[[str, bytes], None]
 """Takes the name of a worker and one line of its output, without the line's end."""
@@ -126,6 +129,7 @@ class Process:
 
     async def _pump(self, output: asyncio.StreamReader, sink: Sink) -> None:
         rest = b""
+        sink = _forgiving(sink)
         while chunk := await output.read(_LONGEST_LINE):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _LONGEST_LINE:
@@ -139,6 +143,22 @@ class Process:
         # In its first milliseconds the child has no group of its own; then there is none to find.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def _forgiving(sink: Sink) -> Sink:
+    """Go on without a sink that broke: a terminal that was closed must not end the workers."""
+    is_broken = False
+
+    def take(name: str, line: bytes) -> None:
+        nonlocal is_broken
+        if not is_broken:
+            try:
+                sink(name, line)
+            except OSError as error:
+                is_broken = True
+                logger.warning("the output of %s goes nowhere from now on: %s", name, error)
+
+    return take
 
 
 def describe_exit(code: int) -> str:

@@ -31,13 +31,13 @@ class Turn:
     """What a duty may know about the present pass.
 
     Attributes:
-        now: The store's time.
+        now: Tells the store's time.
         may_bury: Whether sessions that are silent may be declared dead.
         elected_at: When the present term began; it names the term.
         may_go_on: Whether this keeper still leads; asked between batches.
     """
 
-    now: float
+    now: Callable[[], float]
     may_bury: bool
     elected_at: float
     may_go_on: Callable[[], bool]
@@ -104,9 +104,10 @@ class Fire:
     async def run(self, turn: Turn) -> float | None:
         """See `Duty.run`."""
         infos = await self._store.schedules()
+        now = turn.now()
         firings: list[Firing] = []
         for info in infos:
-            firings += self._firings(info, turn)
+            firings += self._firings(info, now, turn.elected_at)
         if not await self._fire_all(firings, turn):
             return None
         self._corrected_in = turn.elected_at
@@ -116,8 +117,8 @@ class Fire:
             if not info.spec.paused and info.spec.name not in self._unreadable
         }
         upcoming |= {firing.name: firing.next_at for firing in firings}
-        waits = [at - turn.now for at in upcoming.values() if at is not None]
-        return max(0.0, min(waits)) if waits else None
+        soonest = min((at for at in upcoming.values() if at is not None), default=None)
+        return None if soonest is None else max(0.0, soonest - turn.now())
 
     async def _fire_all(self, firings: list[Firing], turn: Turn) -> bool:
         """Fire in bounded batches; return whether all were fired."""
@@ -127,15 +128,15 @@ class Fire:
             await self._fire(firings[start : start + MAX_PAGE])
         return True
 
-    def _firings(self, info: ScheduleInfo, turn: Turn) -> list[Firing]:
+    def _firings(self, info: ScheduleInfo, now: float, elected_at: float) -> list[Firing]:
         """Return what one schedule fires; a rule that cannot be read hurts no other schedule."""
         name = info.spec.name
         try:
-            if self._corrected_in != turn.elected_at:
-                correction = schedules.corrected(info, turn.now)
+            if self._corrected_in != elected_at:
+                correction = schedules.corrected(info, now)
                 if correction is not None:
                     return [correction]
-            firings = schedules.due_firings(info, turn.now)
+            firings = schedules.due_firings(info, now)
         except InvalidSchedule as error:
             if name not in self._unreadable:
                 self._unreadable.add(name)

@@ -110,7 +110,7 @@ class Keeper:
         if self._grace.remaining(self._clock.monotonic()):
             await self._attempt("reading leases", self._learn_leases)
         turn = Turn(
-            now=self._leader.store_now(),
+            now=self._leader.store_now,
             may_bury=not self._grace.remaining(self._clock.monotonic()),
             elected_at=self._leader.elected_at or 0.0,
             may_go_on=self._leader.is_trusted,

@@ -218,7 +218,9 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
 def _bind(sockets: list[socket.socket], family: socket.AddressFamily, ip: str, port: int) -> None:
     one: Any = None
     try:
-        one = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio switches Nagle's algorithm off only for sockets that name TCP: without it each
+        # answer waits 40 ms for the client's delayed acknowledgement.
+        one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -74,7 +74,7 @@ class Guard:
         """
         self.allow_private = allow_private
         self.network = network or httpcore2.SyncBackend()
-        self.ssl_context = ssl_context or httpx2.create_ssl_context(trust_env=False)
+        self.ssl_context = ssl_context
         self.clock = clock or SystemClock()
         self._resolve = resolve
 

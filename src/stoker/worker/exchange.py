@@ -103,7 +103,8 @@ class Exchange:
         self._dispatcher = dispatcher
         self._heartbeat = heartbeat
         self._queues = queues
-        self._settings = settings
+        self._poll = float(settings.poll)
+        self._lease = float(settings.lease)
         self._clock = clock
         self._pace = _Pace(clock)
         self._waiter: asyncio.Future[None] | None = None
@@ -142,7 +143,7 @@ class Exchange:
             await self._armed.wait()
             self._listening = True
             try:
-                await self._store.wait(self._queues.names, timeout=self._settings.poll)
+                await self._store.wait(self._queues.names, timeout=self._poll)
             except BackendError as error:
                 log.debug("the store cannot ring: %s", error)
                 self._fruitless += 1
@@ -154,7 +155,7 @@ class Exchange:
                 self._armed.clear()
             if self._fruitless > IDLE_RINGS:
                 pause = BACKOFF * min(self._fruitless - IDLE_RINGS, 20)
-                await asyncio.sleep(min(pause * self._clock.random(), self._settings.poll))
+                await asyncio.sleep(min(pause * self._clock.random(), self._poll))
 
     async def learn(self) -> None:
         """Find new queues, if the worker serves all of them; runs until it is cancelled."""
@@ -166,7 +167,7 @@ class Exchange:
             else:
                 if self._queues.learn(queue.name for queue in found):
                     self.look()
-            await asyncio.sleep(max(LEARN, self._settings.poll))
+            await asyncio.sleep(max(LEARN, self._poll))
 
     def _is_over(self) -> bool:
         d = self._dispatcher
@@ -212,7 +213,7 @@ class Exchange:
         self._fruitless = 0
         self._queues.turn()
         self._dispatcher.accept(leased, sent_at)
-        too_late = sent_at + self._settings.lease * CONFIRM_SHARE
+        too_late = sent_at + self._lease * CONFIRM_SHARE
         if self._clock.monotonic() > too_late:
             log.warning("an exchange took too long; %d of %d leases go back", len(leased), want)
             self._dispatcher.release_buffer()

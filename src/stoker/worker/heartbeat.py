@@ -70,6 +70,7 @@ class Heartbeat:
         self._store = store
         self._dispatcher = dispatcher
         self._settings = settings
+        self._lease = float(settings.lease)
         self._clock = clock
         self._describe = describe
         self._news = asyncio.Event()
@@ -119,12 +120,12 @@ class Heartbeat:
         """Fence the worker if the last answered beat is too long ago."""
         if self._answered_at is None or self._dispatcher.fenced:
             return
-        if now - self._answered_at > self._settings.lease * FENCE_SHARE:
+        if now - self._answered_at > self._lease * FENCE_SHARE:
             log.error(
                 "the store has answered no beat for %.1f s of a lease of %.1f s: it may have given "
                 "the jobs of this worker to others, so they are stopped here",
                 now - self._answered_at,
-                self._settings.lease,
+                self._lease,
             )
             self._dispatcher.fenced = True
             self._dispatcher.stop_running(Stop.RELEASE)
@@ -145,7 +146,7 @@ class Heartbeat:
         spec = self._describe(self.session_id, SessionState.LEFT)
         try:
             async with asyncio.timeout(GOODBYE):
-                await self._store.beat(spec, (), ttl=self._settings.lease)
+                await self._store.beat(spec, (), ttl=self._lease)
         except (StokerError, TimeoutError) as error:
             log.warning("could not say goodbye to the store: %s", str(error) or "no answer")
         self.opened.clear()
@@ -161,9 +162,7 @@ class Heartbeat:
         told = self._snapshot()
         spec = self._describe(session_id, self.state)
         try:
-            reply = await self._store.beat(
-                spec, [held for _, held in told], ttl=self._settings.lease
-            )
+            reply = await self._store.beat(spec, [held for _, held in told], ttl=self._lease)
         except BaseException:
             _take_back(told)
             raise
@@ -202,7 +201,7 @@ class Heartbeat:
 
     async def _pause(self) -> None:
         if self._failures:
-            longest = min(self._settings.lease / 6, BACKOFF * 2.0 ** min(self._failures, 16))
+            longest = min(self._lease / 6, BACKOFF * 2.0 ** min(self._failures, 16))
             await asyncio.sleep(longest * self._clock.random())
             return
         with contextlib.suppress(TimeoutError):
@@ -216,7 +215,7 @@ class Heartbeat:
     def _interval(self) -> float:
         if self._settings.beat is not None:
             return self._settings.beat
-        interval = self._settings.lease / 3
+        interval = self._lease / 3
         if any(attempt.shown for attempt in self._dispatcher.running):
             return min(interval, LISTEN_EVERY)
         return interval

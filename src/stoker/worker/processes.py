@@ -68,8 +68,8 @@ class ChildSpec:
         """
         self.source = source
         self.worker = worker
-        self.result_limit = result_limit
-        self.memory = memory or machine_memory() // 2
+        self.result_limit = int(result_limit)
+        self.memory = int(memory or 0) or machine_memory() // 2
         self.module = module
 
     def hello(self, crash_fd: int) -> wire.Hello:
@@ -368,15 +368,22 @@ class ProcessExecutor:
         try:
             await child.open()
         except (StokerError, OSError, EOFError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
-            log.error("a child process could not be started: %s", why)  # noqa: TRY400 - no bug
-            self._give_up(child)
-            if self._ready:
-                attempt = self._ready.popleft()
-                info = ErrorInfo(code=BROKEN, message=f"no child process could be started: {why}")
-                self._end(attempt, self._runner.postponed(info, attempt.leased))
+            self._cannot_open(child, str(error) or type(error).__name__)
+            return False
+        except Exception as error:
+            log.exception("starting a child process broke")
+            self._cannot_open(child, repr(error))
             return False
         return True
+
+    def _cannot_open(self, child: _Child, why: str) -> None:
+        """Put off the job that the child was started for, or it would be started for ever."""
+        log.error("a child process could not be started: %s", why)
+        self._give_up(child)
+        if self._ready:
+            attempt = self._ready.popleft()
+            info = ErrorInfo(code=BROKEN, message=f"no child process could be started: {why}")
+            self._end(attempt, self._runner.postponed(info, attempt.leased))
 
     async def _next(self, child: _Child) -> bool:
         """Wait for work; False when there was none for too long."""

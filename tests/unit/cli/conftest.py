@@ -1,5 +1,6 @@
 """A command line with a store that lasts from one command to the next."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from stoker.app.stoker import Stoker
 from stoker.cli.main import cli
+from stoker.core.job import ErrorInfo, Leased, Outcome, SessionSpec, Settlement
+from stoker.core.store import Store
 
 
 class Line:
@@ -38,6 +42,50 @@ class Line:
         error: dict[str, Any] = json.loads(self(*words, "--json", code=code).stderr)["error"]
         return error
 
+    def lease(self, number: int = 1) -> list[Leased]:
+        """Be a worker named ``w1`` that takes jobs and keeps them."""
+
+        async def work(store: Store) -> list[Leased]:
+            spec = SessionSpec(
+                id="00000000-0000-7000-8000-000000000001", name="w1", queues=("default",)
+            )
+            await store.beat(spec, [], ttl=60)
+            queues = {queue.name: number for queue in await store.queues()}
+            taken = await store.exchange(
+                spec.id, [], queues=queues, want=number, nonce=Stoker().clock.new_nonce()
+            )
+            return taken.leased
+
+        return asyncio.run(self._in_store(work))
+
+    def end(self, jobs: list[Leased], outcome: Outcome, **more: Any) -> None:
+        """End jobs as that worker."""
+        told = [
+            Settlement(id=j.id, epoch=j.epoch, nonce=j.nonce, outcome=outcome, **more) for j in jobs
+        ]
+
+        async def work(store: Store) -> None:
+            await store.exchange(
+                "00000000-0000-7000-8000-000000000001",
+                told,
+                queues={},
+                want=0,
+                nonce=Stoker().clock.new_nonce(),
+            )
+
+        asyncio.run(self._in_store(work))
+
+    def bury(self, number: int = 1, *, message: str = "no such host") -> list[str]:
+        """Submit jobs and let them die; return their ids."""
+        ids = [self("send", "send_email", "to=a@example.com").stdout.strip() for _ in range(number)]
+        error = ErrorInfo(code="task_error", type="OSError", message=message, traceback="Trace\n")
+        self.end(self.lease(number), Outcome.FAILED, error=error, ran_for=0.5)
+        return ids
+
+    async def _in_store(self, work: Any) -> Any:
+        async with Stoker(self.store) as app:
+            return await app.arun(work)
+
 
 @pytest.fixture
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
@@ -45,5 +93,3 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     found = Line(tmp_path)
     monkeypatch.setenv("STOKER_STORE", found.store)
     return found
-
-

@@ -92,9 +92,9 @@ def test_a_bug_is_json_when_json_is_wanted(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_file_that_cannot_be_used_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    error = PermissionError(13, "Permission denied", "/root/x")
+    error = PermissionError(13, "Permission denied", "/etc/x")
     assert guard(_raises(error), as_json=False) == 2
-    assert capsys.readouterr().err == "Error: /root/x: Permission denied [usage]\n"
+    assert capsys.readouterr().err == "Error: /etc/x: Permission denied [usage]\n"
 
 
 @pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1), ("text", 0)])

@@ -3,12 +3,12 @@
 import sys
 
 DRAINS = """
-import signal, sys
+import os, signal, sys
 def leave(*_):
-    print("leaving", flush=True)
+    os.write(1, b"leaving\\n")
     sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
-print("ready", flush=True)
+os.write(1, " ".join(["ready", *sys.argv[1:]]).encode() + b"\\n")
 while True:
     signal.pause()
 """

@@ -100,6 +100,19 @@ async def test_lines_without_an_end_and_very_long_ones_come_through(output: Outp
     assert sum(len(line) for _, line in output.lines) == 200_003
 
 
+async def test_a_sink_that_breaks_ends_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_name: str, _line: bytes) -> None:
+        raise BrokenPipeError("the terminal was closed")
+
+    words = "print('a', flush=True); print('b' * 200_000, flush=True)"
+    process = await Process.spawn("w-1", command(words), capture=True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(process.forward(broken))
+        assert await process.wait() == 0
+    (line,) = caplog.records
+    assert "the output of w-1 goes nowhere" in line.getMessage()
+
+
 async def test_a_command_starts_with_the_usual_signal_handling(output: Output) -> None:
     program = (
         "import signal; print(signal.getsignal(signal.SIGXFSZ), signal.pthread_sigmask(0, []))"

@@ -22,7 +22,6 @@ from stoker.testing import Before, FaultyStore, wait_until
 from tests.unit.fleet.children import DIES, DRAINS, STUBBORN, command
 
 SETTINGS = FleetSettings(name="w", backoff=Seconds(0.01), backoff_cap=Seconds(0.1))
-NAMED = DRAINS.replace('"ready"', '"ready", sys.argv[1]')
 
 
 class Scene:
@@ -80,7 +79,7 @@ async def store() -> AsyncIterator[FaultyStore]:
 
 @asynccontextmanager
 async def fleet(
-    store: FaultyStore, program: str = NAMED, *, workers: int = 1, drain: float = 30.0
+    store: FaultyStore, program: str = DRAINS, *, workers: int = 1, drain: float = 30.0
 ) -> AsyncIterator[Scene]:
     scene = Scene(store, program, workers=workers, drain=drain)
     async with asyncio.TaskGroup() as tasks:
@@ -182,7 +181,7 @@ async def test_a_number_of_workers_that_is_none_is_refused(
 
 
 async def test_stopping_drains_everybody(store: FaultyStore) -> None:
-    scene = Scene(store, NAMED, workers=2)
+    scene = Scene(store, DRAINS, workers=2)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(scene.supervisor.run())
         await scene.ready(2)

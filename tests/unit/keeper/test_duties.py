@@ -30,7 +30,7 @@ async def store(clock: FakeClock) -> AsyncIterator[FaultyStore]:
 
 
 def turn(clock: FakeClock, *, leads: bool = True) -> Turn:
-    return Turn(now=clock.now(), may_bury=True, elected_at=1.0, may_go_on=lambda: leads)
+    return Turn(now=clock.now, may_bury=True, elected_at=1.0, may_go_on=lambda: leads)
 
 
 async def submit_many(store: FaultyStore, clock: FakeClock, count: int, **options: float) -> None:

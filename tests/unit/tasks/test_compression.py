@@ -19,7 +19,7 @@ from tests.unit.tasks.conftest import JobAround
 
 ALGORITHMS: list[Algorithm] = ["gzip", "zlib", "bz2", "lzma"]
 FOREIGN: dict[Algorithm, Any] = {"gzip": gzip, "zlib": zlib, "bz2": bz2, "lzma": lzma}
-TEXT = b"".join(b"line %d of a text that repeats itself\n" % n for n in range(30_000))
+TEXT = b"".join(b"line %d of a text that repeats itself\n" % n for n in range(20_000))
 
 
 @pytest.fixture

@@ -50,9 +50,13 @@ def test_an_alias_is_the_same_task(registry: Registry) -> None:
     assert registry.get("process_video") is registry.get("video.process")
 
 
+def own() -> None:
+    """A task of the user."""
+
+
 def test_registering_beside_a_task_of_the_users_own_name_is_refused() -> None:
     known = Registry()
-    known.add(Task(lambda: None, name="compress", options=TaskOptions()))
+    known.add(Task(own, name="compress", options=TaskOptions()))
     with pytest.raises(DuplicateTask, match="compress"):
         register(known, TaskSettings())
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from stoker.core.errors import Cancelled, InvalidArguments, MissingExtra
@@ -33,6 +33,10 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def children() -> list[int]:
     return [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
 
 
 def seen_by_ffmpeg(file: str) -> tuple[int, int]:
@@ -124,11 +128,8 @@ def test_a_cancel_midway_kills_ffmpeg_and_leaves_nothing(
 async def test_ffmpeg_dies_with_a_killed_worker_and_its_part_goes_with_the_next_run(
     tmp_path: Path,
 ) -> None:
-    code = (
-        "from stoker.tasks.video import process_video\n"
-        f"process_video(height=720, duration=3600.0, output={str(tmp_path / 'out.mp4')!r})\n"
-    )
-    worker = subprocess.Popen([sys.executable, "-c", code])
+    output = str(tmp_path / "out.mp4")
+    worker = _worker(output)
     try:
         found = await wait_until(lambda: _encoders(worker.pid), "ffmpeg writes")
         worker.send_signal(signal.SIGKILL)
@@ -136,12 +137,16 @@ async def test_ffmpeg_dies_with_a_killed_worker_and_its_part_goes_with_the_next_
         worker.kill()
         worker.wait()
     await wait_until(lambda: not any(map(_is_alive, found)), "ffmpeg is gone")
-    (left,) = tmp_path.iterdir()
-    assert left.name.endswith(".part")
-    await asyncio.to_thread(
-        process_video, height=16, duration=0.2, output=str(tmp_path / "out.mp4")
-    )
-    assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
+    (left,) = names(tmp_path)
+    assert left.endswith(".part")
+    await asyncio.to_thread(process_video, height=16, duration=0.2, output=output)
+    assert names(tmp_path) == ["out.mp4"]
+
+
+def _worker(output: str) -> "subprocess.Popen[bytes]":
+    code = "import sys; from stoker.tasks.video import process_video; "
+    code += "process_video(height=720, duration=3600.0, output=sys.argv[1])"
+    return subprocess.Popen([sys.executable, "-c", code, output])
 
 
 def _encoders(pid: int) -> list[int]:
@@ -158,7 +163,7 @@ def _encoders(pid: int) -> list[int]:
 
 def _is_alive(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -7,7 +7,7 @@ from stoker.stores.sqlite.matching import ALL_CODES, Conditions
 from stoker.stores.sqlite.phrases import phrase
 from stoker.stores.sqlite.transaction import Card, Transaction
 
-_CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j ")
+_CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j")
 _IN_ORDER = " ORDER BY j.seq LIMIT ?) AS j"
 
 
@@ -20,7 +20,7 @@ def choose(
         return []
     narrow(tx, conditions)
     most = len(query.ids) if query.ids else limit
-    statement = f"{_CARDS}{conditions}{_IN_ORDER}"
+    statement = f"{_CARDS} {conditions}{_IN_ORDER}"
     return tx.cards(statement, *conditions.parameters, most)
 
 

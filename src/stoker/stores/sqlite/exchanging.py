@@ -16,10 +16,10 @@ PROMOTE_AT_ONCE = 1_000
 
 _PRELUDE = phrase("""
     SELECT json_array(
-        (SELECT json_array(seq, name, state, nonce) FROM sessions WHERE id = ?),
+        json((SELECT json_array(seq, name, state, nonce) FROM sessions WHERE id = ?)),
         (SELECT min(due_at) FROM jobs WHERE {due}),
-        (SELECT json_group_array(json_array(name, paused, lease_limit)) FROM queues
-         WHERE paused OR lease_limit IS NOT NULL))""")
+        json((SELECT json_group_array(json_array(name, paused, lease_limit)) FROM queues
+              WHERE paused OR lease_limit IS NOT NULL)))""")
 _KEEP_NONCE = "UPDATE sessions SET nonce = ? WHERE seq = ?"
 _LIVING = frozenset({"alive", "draining"})
 

@@ -50,8 +50,12 @@ def translate(error: apsw.Error, path: str, *, committing: bool = False) -> Stok
                 "can be read with: sqlite3 FILE .recover",
                 path=path,
             )
-        case apsw.SchemaChangeError():
-            return SchemaMismatch(f"the layout of {path!r} was changed while it was open: {error}")
+        case apsw.SQLError() | apsw.SchemaChangeError():
+            return SchemaMismatch(
+                f"the layout of the store {path!r} is not the one that this Stoker needs ({error}); "
+                "bring it up to date with: stoker db migrate",
+                path=path,
+            )
     if committing:
         return OutcomeUnknown(
             f"the commit to {path!r} failed ({error}); what it held may or may not be kept. "

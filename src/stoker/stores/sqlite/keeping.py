@@ -62,9 +62,9 @@ _EXPIRE = phrase("""
     WHERE seq IN (SELECT value FROM json_each(?)) AND {waiting}""")
 _FORGET_EVENTS = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?"
 
-_CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j ")
-_CARDS_OF = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM ")
-_COUNT = "SELECT count(*) FROM jobs AS j "
+_CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j")
+_CARDS_OF = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM")
+_COUNT = "SELECT count(*) FROM jobs AS j"
 _OVER = """(j.workflow_id IS NULL OR NOT EXISTS (
     SELECT 1 FROM jobs AS m WHERE m.workflow_id = j.workflow_id AND m.finished_at IS NULL))"""
 _OLD = f" AS j WHERE ? - j.finished_at >= ? AND {_OVER} LIMIT ?) AS j"
@@ -132,7 +132,7 @@ def _waiting(tx: Transaction, query: JobQuery, limit: int) -> list[Card]:
         return []
     conditions.add("j.workflow_id IS NULL")
     narrow(tx, conditions)
-    statement = f"{_CARDS}{conditions} ORDER BY j.seq LIMIT ?) AS j"
+    statement = f"{_CARDS} {conditions} ORDER BY j.seq LIMIT ?) AS j"
     return tx.cards(statement, *conditions.parameters, limit)
 
 
@@ -147,13 +147,13 @@ def _old(
         if conditions.only_states:
             matching = tx.tallied(conditions.states)
         else:
-            matching = tx.value(f"{_COUNT}{conditions}", *conditions.parameters)
+            matching = tx.value(f"{_COUNT} {conditions}", *conditions.parameters)
         most = max(0, matching - keep)
     else:
         most = -1
         conditions.add("j.finished_at <= ?", tx.now - older_than)
     ended = f"(SELECT * FROM jobs AS j {conditions} ORDER BY j.finished_at, j.seq LIMIT ?)"
-    statement = f"{_CARDS_OF}{ended}{_OLD}"
+    statement = f"{_CARDS_OF} {ended}{_OLD}"
     return tx.cards(statement, *conditions.parameters, most, tx.now, older_than, limit)
 
 

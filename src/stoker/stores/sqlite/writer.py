@@ -41,13 +41,22 @@ Answer = list[Any]
 
 
 class Command:
-    """One function to run in a transaction, and the future that waits for it."""
+    """One function to run, and the future that waits for it."""
 
-    __slots__ = ("_taken", "future", "work")
+    __slots__ = ("_taken", "alone", "future", "work")
 
-    def __init__(self, work: Work[Any], future: asyncio.Future[Any]) -> None:
-        """Bind a function to the future of its caller."""
+    def __init__(
+        self, work: Callable[[Any], Any], future: asyncio.Future[Any], *, alone: bool
+    ) -> None:
+        """Bind a function to the future of its caller.
+
+        Args:
+            work: Takes a `Transaction`, or the connection if it runs alone.
+            future: Of whoever asked.
+            alone: It makes transactions of its own, and no other command runs with it.
+        """
         self.work = work
+        self.alone = alone
         self.future = future
         self._taken = [None]
 
@@ -96,6 +105,7 @@ class Writer:
         self._path = path
         self._committed = committed
         self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._pending: Command | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="stoker-sqlite-writer", daemon=True)
 
@@ -110,20 +120,28 @@ class Writer:
             NotOpen: The writer was closed.
             Unavailable: The lock was not to be had in `PATIENCE` seconds; nothing was done.
         """
+        result: T = await self._ask(work, alone=False)
+        return result
+
+    async def run_alone(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run a function that makes transactions of its own, under the lock."""
+        result: T = await self._ask(work, alone=True)
+        return result
+
+    async def _ask(self, work: Callable[[Any], Any], *, alone: bool) -> Any:
         if self._closing:
             raise NotOpen("the store is closed; use it inside 'async with'")
         loop = asyncio.get_running_loop()
-        command = Command(work, loop.create_future())
+        command = Command(work, loop.create_future(), alone=alone)
         impatience = loop.call_later(PATIENCE, self._give_up, command)
         self._inbox.put(command)
         try:
-            result: T = await command.future
+            return await command.future
         except asyncio.CancelledError:
             command.take()
             raise
         finally:
             impatience.cancel()
-        return result
 
     async def close(self) -> None:
         """Finish what is queued, then close the connection and end the thread."""
@@ -144,10 +162,11 @@ class Writer:
             command.answer(error, good=False)
 
     def _serve(self) -> None:
-        while True:
-            first = self._inbox.get()
-            if first is None or not self._flush(first):
-                break
+        going = True
+        while going:
+            first = self._pending or self._inbox.get()
+            self._pending = None
+            going = first is not None and self._flush(first)
         self._db.close()
         self._lock.close()
 
@@ -156,13 +175,27 @@ class Writer:
         group = _Group(first)
         self._lock.acquire()
         try:
-            books = self._commit(group)
+            books = self._run_alone(group) if first.alone else self._commit(group)
         finally:
             self._lock.release()
         if books is not None:
             self._committed(books)
         _hand_over(group.answers)
         return group.going
+
+    def _run_alone(self, group: "_Group") -> None:
+        command = group.first
+        if not command.take():
+            return
+        answer = group.add(command)
+        try:
+            answer[1] = command.work(self._db)
+        except apsw.Error as error:
+            self._roll_back()
+            answer[1:] = translate(error, self._path), False
+        except Exception as error:  # noqa: BLE001 - the border: a defect reaches its caller, and only him
+            self._roll_back()
+            answer[1:] = error, False
 
     def _commit(self, group: "_Group") -> Ledger | None:
         try:
@@ -194,6 +227,9 @@ class Writer:
             try:
                 command = self._inbox.get_nowait()
             except queue.Empty:
+                return
+            if command is not None and command.alone:
+                self._pending = command
                 return
         group.going = False
 

@@ -41,8 +41,8 @@ class Hand:
 
     def spec(self, **changes: Any) -> JobSpec:
         """Return a job of task ``work`` in queue ``default``."""
-        given = {"id": self.clock.new_id(), "task": "work", "retry": NO_JITTER} | changes
-        return JobSpec(**given)
+        given: dict[str, Any] = {"id": self.clock.new_id(), "task": "work", "retry": NO_JITTER}
+        return JobSpec(**(given | changes))
 
     async def put(self, **changes: Any) -> str:
         """Submit one job, which must be accepted, and return its id."""
@@ -125,10 +125,16 @@ class Hand:
         return (await self.exchange(told, session=session)).settled[0]
 
     async def finish(
-        self, job_id: str, outcome: Outcome = Outcome.COMPLETED, **changes: Any
+        self,
+        job_id: str,
+        outcome: Outcome = Outcome.COMPLETED,
+        *,
+        session: str = "w1",
+        **changes: Any,
     ) -> None:
         """Lease a queued job and settle it, which must be obeyed."""
-        answer = await self.settle(await self.take(job_id), outcome, **changes)
+        lease = await self.take(job_id, session)
+        answer = await self.settle(lease, outcome, session=session, **changes)
         assert answer is Settled.OK, f"{job_id} was not settled: {answer}"
 
     async def reach(self, job_id: str, state: State) -> None:

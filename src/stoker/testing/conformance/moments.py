@@ -88,7 +88,7 @@ class Deaths(StoreSuite):
         job_id = await hand.put(retry=RetryPolicy(0))
         await hand.take(job_id)
         await hand.store.reap(sessions=["w1"])
-        await hand.finish(job_id)
+        await hand.finish(job_id, session="w2")
         assert await hand.state(job_id) is State.COMPLETED
 
     async def test_losses_are_written_down_with_who_reaped(self, hand: Hand) -> None:

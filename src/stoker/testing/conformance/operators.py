@@ -115,9 +115,7 @@ class Requeueing(StoreSuite):
         lease = await hand.take(job_id)
         assert (lease.attempt, lease.epoch) == (len(attempts) + 1, len(attempts) + 1)
 
-    @pytest.mark.parametrize(
-        "state", [State.QUEUED, State.SCHEDULED, State.RETRY_QUEUED, *HELD]
-    )
+    @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED, State.RETRY_QUEUED, *HELD])
     async def test_a_job_that_has_not_ended_is_refused(self, hand: Hand, state: State) -> None:
         job_id = await hand.put()
         await hand.reach(job_id, state)
@@ -164,9 +162,7 @@ class Requeueing(StoreSuite):
         await hand.reach(done, State.COMPLETED)
         query = JobQuery(states=(State.DEAD_LETTER,))
         assert await hand.store.requeue(query) == [Answer(dead, "requeued")]
-        assert await hand.store.requeue(JobQuery(queues=("default",))) == [
-            Answer(done, "requeued")
-        ]
+        assert await hand.store.requeue(JobQuery(queues=("default",))) == [Answer(done, "requeued")]
         assert await hand.state(live) is State.QUEUED
 
     async def test_without_ids_the_limit_holds(self, hand: Hand) -> None:
@@ -181,7 +177,7 @@ class Requeueing(StoreSuite):
             await hand.finish(job_id)
         hand.clock.advance(100)
         await hand.store.requeue(JobQuery(queues=("default",)), interval=10.0)
-        due = sorted((await hand.job(job_id)).run_at for job_id in jobs)
+        due = sorted([(await hand.job(job_id)).run_at for job_id in jobs])
         assert due[0].timestamp() == pytest.approx(hand.clock.now(), abs=0.001)
         assert [later - due[0] for later in due[1:]] == [timedelta(seconds=n) for n in (10, 20)]
         assert sorted(await hand.states(jobs)) == ["queued", "scheduled", "scheduled"]

@@ -1,9 +1,17 @@
 """The suite, assembled."""
 
+from stoker.testing.conformance.faults import Faults
 from stoker.testing.conformance.leasing import Leases, Limits, Order, Repeating, RungIds
+from stoker.testing.conformance.moments import Deadlines, Deaths, Waking
+from stoker.testing.conformance.operators import Cancelling, Purging, Queues, Requeueing
+from stoker.testing.conformance.plans import Firings, Leading, Schedules
+from stoker.testing.conformance.reading import Counting, Finding, Itself, Trail
+from stoker.testing.conformance.sessions import Commands, Leaving, Living, Reports, Undelivered
 from stoker.testing.conformance.settling import Fences, Outcomes
 from stoker.testing.conformance.submitting import Parents, Submitting, UniqueKeys, WholeWorkflows
 from stoker.testing.conformance.transitions import Transitions
+from stoker.testing.conformance.two_hands import Keeping, TwoHands
+from stoker.testing.conformance.workflows import Overview, ParentFailures, Readiness, Reviving
 
 
 class StoreConformance(
@@ -19,6 +27,32 @@ class StoreConformance(
     Repeating,
     Outcomes,
     Fences,
+    Living,
+    Leaving,
+    Reports,
+    Undelivered,
+    Commands,
+    Cancelling,
+    Requeueing,
+    Purging,
+    Queues,
+    Deaths,
+    Deadlines,
+    Waking,
+    Readiness,
+    ParentFailures,
+    Reviving,
+    Overview,
+    Schedules,
+    Firings,
+    Leading,
+    Finding,
+    Counting,
+    Trail,
+    Itself,
+    TwoHands,
+    Keeping,
+    Faults,
 ):
     """Every promise of `stoker.core.store.Store`, as tests.
 

@@ -1,0 +1,92 @@
+"""An open store: its file, its threads and its bell, from opening to closing."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import apsw
+
+from stoker.core.clock import Clock
+from stoker.stores.sqlite import schema
+from stoker.stores.sqlite.bell import Bell
+from stoker.stores.sqlite.connection import open_reader, open_writer, use_log
+from stoker.stores.sqlite.faults import cannot_open, translate
+from stoker.stores.sqlite.lock import WriteLock
+from stoker.stores.sqlite.reader import Reader
+from stoker.stores.sqlite.transaction import Ledger
+from stoker.stores.sqlite.writer import Writer
+
+
+class Handle:
+    """Everything that an open store holds. Belongs to one process and one event loop."""
+
+    def __init__(
+        self,
+        path: str,
+        clock: Clock,
+        lock: WriteLock,
+        writing: apsw.Connection,
+        reading: tuple[apsw.Connection, apsw.Connection],
+    ) -> None:
+        """Start the threads; use `open`."""
+        self.process = os.getpid()
+        self.known_queues: set[str] = set()
+        """Queues that have a row for sure."""
+        self.reader = Reader(reading[0], path)
+        self._watcher = Reader(reading[1], path)
+        self.bell = Bell(path, self._watcher, clock)
+        self.writer = Writer(writing, lock, clock, path=path, committed=self._committed)
+        for thread in (self.reader, self._watcher, self.writer):
+            thread.start()
+
+    @classmethod
+    async def open(cls, path: str, durability: str, clock: Clock) -> "Handle":
+        """Open the file, make or bring up its layout, and start the threads.
+
+        Raises:
+            Unavailable, NotAStore, ReadOnlyStore, SchemaMismatch, Unsupported: It cannot serve.
+        """
+        file = str(Path(path).absolute())
+        lock, writing, reading = await asyncio.to_thread(_open_all, file, durability)
+        return cls(file, clock, lock, writing, reading)
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the file."""
+        self.bell.close()
+        await self._watcher.close()
+        await self.reader.close()
+        await self.writer.close()
+
+    def _committed(self, books: Ledger) -> None:
+        self.known_queues |= books.queues
+        self.bell.announce(books)
+
+
+def _open_all(
+    file: str, durability: str
+) -> tuple[WriteLock, apsw.Connection, tuple[apsw.Connection, apsw.Connection]]:
+    writing = open_writer(file, durability)
+    opened = [writing]
+    lock: WriteLock | None = None
+    try:
+        # Whose file it is, is looked at before anything beside it is made.
+        schema.version(writing, file)
+        lock = WriteLock(file)
+        with lock.held():
+            if schema.version(writing, file) < schema.latest():
+                use_log(writing)
+                schema.bring_to(writing, file, schema.latest())
+            schema.refuse_newer(schema.version(writing, file), file)
+            use_log(writing)
+        opened += [open_reader(file), open_reader(file)]
+    except BaseException as error:
+        for db in opened:
+            db.close()
+        if lock is not None:
+            lock.close()
+        if isinstance(error, apsw.Error):
+            raise translate(error, file) from error
+        if isinstance(error, OSError):
+            raise cannot_open(file) from error
+        raise
+    return lock, writing, (opened[1], opened[2])
