@@ -52,9 +52,10 @@ def events(
     since: str | None,
     limit: int,
 ) -> None:
-    """Read the audit trail: what happened to the system, and who did it.
+    """Read the audit trail.
 
-    The newest stand last. With --json one document; with --follow one JSON object a line.
+    It says what happened to the system and who did it; the newest stand last. With --json one
+    document; with --follow one JSON object a line.
     """
     check_limit(limit)
     query = EventQuery(

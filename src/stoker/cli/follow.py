@@ -41,7 +41,8 @@ async def follow(job: "Job[Any]", out: Output, *, timeout: str | None) -> JobRec
         ResultTimeout: It did not end in time. It goes on.
     """
     limit = None if timeout is None else seconds(timeout, name="--timeout-wait")
-    watcher: Watcher = BarWatcher(out) if sys.stderr.isatty() else LineWatcher(out)
+    is_watched = sys.stderr.isatty() and not out.as_json
+    watcher: Watcher = BarWatcher(out) if is_watched else LineWatcher(out)
     state = "submitted"
     try:
         async with asyncio.timeout(limit):

@@ -188,7 +188,7 @@ class _Lines:
 
 
 def _meter(out: Output, total: int, word: str) -> AbstractContextManager[Meter]:
-    if not sys.stderr.isatty():
+    if out.as_json or not sys.stderr.isatty():
         return nullcontext(_Lines(out, total, word))
     from stoker.cli.bar import Bar
 

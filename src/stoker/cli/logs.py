@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)\b(bearer|x-api-key:?)\s+\S+")
-_QUIET = ("asyncio", "httpcore", "httpx", "uvicorn.access")
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_QUIET = ("asyncio", "httpcore", "uvicorn")
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 """Fields of every record; the others came with ``extra=``."""
 _COLOURS = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 

@@ -53,11 +53,15 @@ class Output:
         click.echo(clean(text, lines=True))
 
     def note(self, text: object) -> None:
-        """Say something that is not the answer, on stderr."""
-        click.echo(clean(text), err=True)
+        """Say something that is not the answer, on stderr; programs are not told."""
+        if not self.as_json:
+            click.echo(clean(text), err=True)
 
     def warn(self, text: object) -> None:
-        """Say on stderr what deserves attention."""
+        """Say on stderr what deserves attention; programs get a line of JSON."""
+        if self.as_json:
+            click.echo(to_json({"warning": {"message": str(text)}}), err=True)
+            return
         click.echo(f"{click.style('Warning:', fg='yellow', bold=True)} {clean(text)}", err=True)
 
     def trace(self, text: str) -> None:

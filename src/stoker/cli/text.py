@@ -62,10 +62,19 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     """Return a value as JSON text that is also safe to print on a terminal."""
     import msgspec
 
-    data = msgspec.json.encode(value)
+    data = msgspec.json.encode(value, enc_hook=_plain_number)
     if indent is not None:
         data = msgspec.json.format(data, indent=indent)
     return _IN_JSON.sub(lambda m: f"\\u{ord(m[0]):04x}", data.decode())
+
+
+def _plain_number(value: Any) -> int | float:
+    """Turn the numbers that settings are made of into plain ones."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    raise NotImplementedError(f"a {type(value).__name__} has no JSON form")
 
 
 def plain_json(value: Any) -> Any:

@@ -34,6 +34,7 @@ from stoker.settings import load
 WORKERS = 2
 READY_WITHIN = 60.0
 ENDS_WITHIN = 150.0
+PIPE_WIDTH = 130
 
 
 def main() -> int:
@@ -55,7 +56,8 @@ def main() -> int:
 
 
 async def _demo(folder: Path, *, stay: bool) -> int:
-    console = Console()
+    # A pipe has no width of its own; a table that wraps its cells is hard to read in a log.
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     console.print("[bold]Stoker's demo[/]: making pictures, tables and texts to work on ...")
     inputs = await asyncio.to_thread(make_inputs, folder / "inputs")
     async with DemoServices() as services:

@@ -113,7 +113,8 @@ class Scenario:
             ("send_email", {"to": "reader@example.com", "subject": "Stoker's demo",
                             "body": "This went through a real SMTP dialogue."}),
             ("scrape_website", {"url": self._web_url, "selector": "h1"}),
-            ("video.process", {"duration": 2.0, "height": 240, "output": str(out / "test.mp4")}),
+            ("video.process", {"file": str(given.video), "height": 180, "output_format": "webm",
+                               "output": str(out / "movie.webm")}),
         ]
         return [
             *(Act(name, self._submitting(name, payload)) for name, payload in plain),

@@ -20,7 +20,7 @@ COLOURS = {
 
 def table(acts: Sequence[Act]) -> Table:
     """Return the acts as a table."""
-    shown = Table(title="Stoker's demo", expand=False)
+    shown = Table(title="Stoker's demo")
     for name in ("act", "task", "state", "attempts", "took", "remark"):
         shown.add_column(name, overflow="fold")
     for act in acts:

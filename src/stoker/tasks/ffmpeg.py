@@ -168,23 +168,42 @@ def _exit_code(child: "subprocess.Popen[bytes]", progress: Progress) -> int:
 
 @contextmanager
 def _child(command: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # The worker's environment holds the store's password; a codec has no business with it.
-        env={"LC_ALL": "C"},
-        process_group=0,
-    )
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        # A worker stops a job by a signal whose handler raises. Between fork and the assignment
+        # that would leave a child that nobody knows.
+        with _signals_held():
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # The worker's environment may hold passwords; a codec has no business with them.
+                env={"LC_ALL": "C"},
+                process_group=0,
+            )
+        yield child
+    finally:
+        if child is not None:
+            _end(child)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    # Killed before its pipes are closed and it is waited for, whatever ended the block.
     with child:
-        try:
-            yield child
-        finally:
-            # Before the pipes are closed and waited for, whatever ended the block.
-            if child.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+        if child.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let no signal handler run in this thread; what arrives is delivered afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Lines:

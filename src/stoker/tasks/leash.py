@@ -16,6 +16,9 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> None:
     """Become the program, on the leash."""
     parent, program = int(arguments[0]), arguments[1:]
+    # Signals were held while this process was made, and Python ignores SIGPIPE: both are inherited.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if sys.platform == "linux":
         import ctypes
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from stoker.cli.jobs import COLUMNS
 from stoker.core.job import ErrorInfo, Outcome
 from tests.unit.cli.conftest import Line
 
@@ -17,7 +18,7 @@ def _send(line: Line, *words: str) -> str:
 def test_ls_shows_whole_ids_and_no_colours_in_a_pipe(line: Line) -> None:
     job_id = _send(line)
     head, row = line.lines("jobs", "ls")
-    assert head.split() == ["ID", "TASK", "STATE", "QUEUE", "PRIORITY", "ATTEMPT", "SUBMITTED", "INFO"]
+    assert head.lower().split() == list(COLUMNS)
     assert row.startswith(f"{job_id}  send_email  queued  default  medium")
     assert "\x1b" not in row
 

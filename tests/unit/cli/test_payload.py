@@ -57,7 +57,7 @@ def test_json_that_is_none_is_refused(word: str) -> None:
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(InvalidPayload, match="nowhere.json cannot be read"):
+    with pytest.raises(InvalidPayload, match=r"nowhere\.json cannot be read"):
         read_payload(["@nowhere.json"], limit=LIMIT)
 
 

@@ -11,7 +11,7 @@ from stoker.connect import open_store
 from stoker.core.events import Kind
 from stoker.core.job import JobSpec, Leased, Outcome, SessionSpec, SessionState, Settlement
 from stoker.core.lifecycle import State
-from stoker.core.records import CatchUp, EventQuery, JobQuery, ScheduleInfo, Term
+from stoker.core.records import CatchUp, EventQuery, JobQuery, ScheduleInfo
 from stoker.keeper.keeper import Keeper
 from stoker.keeper.schedules import job_id, make_schedule, paused
 from stoker.settings import KeeperSettings, Seconds
@@ -31,13 +31,6 @@ def clock() -> FakeClock:
 async def store(clock: FakeClock) -> AsyncIterator[FaultyStore]:
     async with FaultyStore(open_store("memory://", clock=clock)) as opened:
         yield opened
-
-
-class EverybodyLeads(FaultyStore):
-    """A store that tells each candidate that it leads."""
-
-    async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
-        return await self.inner.lead(f"{name} {holder}", holder, ttl=ttl)
 
 
 class House:
@@ -421,44 +414,3 @@ async def test_stopping_does_not_fail_without_the_store(house: House) -> None:
         await wait_until(lambda: house.keeper.is_leading, "the keeper leads")
         house.keeper.stop()
     assert house.store.calls["resign"] == 1
-
-
-async def test_three_keepers_that_all_lead_fire_each_instant_once(clock: FakeClock) -> None:
-    async with EverybodyLeads(open_store("memory://", clock=clock)) as store:
-        houses = [House(store, clock) for _ in range(3)]
-        await houses[0].put("* * * * *", catch_up="all")
-        await houses[0].put("every 7s", catch_up="all", name="y")
-        begin = clock.now()
-        for _ in range(600):
-            await asyncio.gather(*(house.keeper.tick() for house in houses))
-            clock.advance(1)
-        assert all(house.keeper.is_leading for house in houses)
-        fired = await houses[0].fired()
-        assert fired == [job_id("x", begin + n * 60) for n in range(1, 10)]
-        assert await houses[0].fired("y") == [job_id("y", begin + n * 7) for n in range(1, 86)]
-        assert (await houses[0].schedule("y")).fired == 85
-
-
-async def test_three_keepers_that_all_lead_take_each_lost_job_back_once(clock: FakeClock) -> None:
-    async with EverybodyLeads(open_store("memory://", clock=clock)) as store:
-        houses = [House(store, clock) for _ in range(3)]
-        await houses[0].beat(ttl=10 * LEASE)
-        jobs = [await houses[0].lease_one() for _ in range(20)]
-        for _ in range(int(12 * LEASE)):
-            await asyncio.gather(*(house.keeper.tick() for house in houses))
-            clock.advance(1)
-        records = await store.get([job.id for job in jobs])
-        assert [record.lost for record in records if record is not None] == [1] * 20
-        died = await store.events(EventQuery(kinds=(Kind.WORKER_DIED,)))
-        assert len(died) == 1
-
-
-async def test_three_keepers_that_all_lead_purge_without_harm(clock: FakeClock) -> None:
-    settings = KeeperSettings(keep_most=4, purge_interval=Seconds(5))
-    async with EverybodyLeads(open_store("memory://", clock=clock)) as store:
-        houses = [House(store, clock, settings) for _ in range(3)]
-        ids = await finish(houses[0], Outcome.COMPLETED, 10)
-        for _ in range(20):
-            await asyncio.gather(*(house.keeper.tick() for house in houses))
-            clock.advance(1)
-        assert await kept(houses[0], ids) == ids[6:]

@@ -194,6 +194,45 @@ def test_ffmpeg_is_in_a_process_group_of_its_own(tmp_path: Path) -> None:
     assert int((tmp_path / "group").read_text()) != os.getpgrp()
 
 
+def test_a_signal_that_raises_while_ffmpeg_is_started_leaves_no_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker stops a job: the exception comes wherever the main thread is."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nsleep 600\n")
+    program.chmod(0o755)
+    started: list[int] = []
+
+    class Disturbed(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGUSR1)
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(subprocess, "Popen", Disturbed)
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(Cancelled):
+            encode(str(program), [], seconds=None, progress=Progress(), note="n")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(started) == 1
+    assert not _is_alive(started[0])
+
+
+def test_ffmpeg_hears_signals_as_usual(tmp_path: Path) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\ngrep -E 'Sig(Blk|Ign)' /proc/$$/status > {tmp_path}/masks\n")
+    program.chmod(0o755)
+    encode(str(program), [], seconds=None, progress=Progress(), note="n")
+    masks = dict(line.split(":") for line in (tmp_path / "masks").read_text().splitlines())
+    assert int(masks["SigBlk"], 16) & 1 << (signal.SIGTERM - 1) == 0
+    assert int(masks["SigIgn"], 16) & 1 << (signal.SIGPIPE - 1) == 0
+
+
 def test_a_failing_ffmpeg_says_why(tmp_path: Path) -> None:
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\necho out_time_us=N/A\necho no space left >&2\nexit 7\n")

@@ -227,7 +227,8 @@ def beat(world: World, spec: SessionSpec, held: Sequence[HeldJob], ttl: float) -
         return BeatReply(alive=mine, lost=tuple(job.id for job in held))
     actor = f"worker:{spec.name}"
     kept = dict.fromkeys(told.id for told in held if _report(world, session, told))
-    for job in [job for job in session.held.values() if job.id not in kept]:
+    named = {told.id for told in held}
+    for job in [job for job in session.held.values() if job.id not in named]:
         if world.now - job.tries[-1].leased_at > ttl * rules.CONFIRM_SHARE:
             # The answer to its lease never arrived: nobody ever held it.
             job.attempt -= 1

@@ -69,9 +69,7 @@ _read_session = msgspec.json.Decoder(_Session).decode
 _read_looks = msgspec.json.Decoder(list[_Look]).decode
 
 
-def beat(
-    tx: Transaction, spec: SessionSpec, told: Sequence[HeldJob], ttl: float
-) -> BeatReply:
+def beat(tx: Transaction, spec: SessionSpec, told: Sequence[HeldJob], ttl: float) -> BeatReply:
     """See `Store.beat`."""
     found = tx.value(_FIND, spec.id)
     session = _join(tx, spec) if found is None else _read_session(found)
@@ -90,7 +88,7 @@ def beat(
     owned = {job.id for job, _ in mine_now}
     _keep_starts(tx, mine_now)
     keep_reports(tx, [(look.seq, job) for job, look in mine_now if _speaks(job) and look.seq])
-    _release_unnamed(tx, session, told, ttl, actor)
+    _release_unnamed(tx, session, owned, ttl, actor)
     _renew(tx, session, spec, ttl, actor)
     return BeatReply(
         alive=True,
@@ -157,9 +155,7 @@ def _join(tx: Transaction, spec: SessionSpec) -> _Session:
     return _Session(tx.db.last_insert_rowid(), SessionState.ALIVE.value, None)
 
 
-def _renew(
-    tx: Transaction, session: _Session, spec: SessionSpec, ttl: float, actor: str
-) -> None:
+def _renew(tx: Transaction, session: _Session, spec: SessionSpec, ttl: float, actor: str) -> None:
     leaves = spec.state is SessionState.LEFT
     # What a session holds is counted as its own until the end: `lose` reads it by this row.
     state = session.state if leaves else spec.state.value
@@ -190,12 +186,11 @@ def _keep_starts(tx: Transaction, mine: Sequence[tuple[HeldJob, _Look]]) -> None
 
 
 def _release_unnamed(
-    tx: Transaction, session: _Session, told: Sequence[HeldJob], ttl: float, actor: str
+    tx: Transaction, session: _Session, named: set[str], ttl: float, actor: str
 ) -> None:
     """Take back leases whose answer never arrived, uncounted."""
     before = tx.now - ttl * rules.CONFIRM_SHARE
-    named = to_json([job.id for job in told])
-    cards = tx.cards(_UNNAMED, session.seq, before, named)
+    cards = tx.cards(_UNNAMED, session.seq, before, to_json(list(named)))
     if not cards:
         return
     ends = [_released(tx, card) for card in cards]

@@ -223,5 +223,3 @@ async def _nap(event: asyncio.Event, longest: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(longest):
             await event.wait()
-
-

@@ -11,9 +11,7 @@ _CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j")
 _IN_ORDER = " ORDER BY j.seq LIMIT ?) AS j"
 
 
-def choose(
-    tx: Transaction, query: JobQuery, states: frozenset[int], limit: int
-) -> list[Card]:
+def choose(tx: Transaction, query: JobQuery, states: frozenset[int], limit: int) -> list[Card]:
     """Return matching jobs, oldest first: those named by id in any state, else in some states."""
     conditions = Conditions(query, states=None if query.ids else states)
     if conditions.impossible:

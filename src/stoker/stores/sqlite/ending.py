@@ -215,4 +215,3 @@ def _release(tx: Transaction, ready: Sequence[Card]) -> None:
         state = tx.moves(card, Event.DEFER if later else Event.UNBLOCK)
         rows.append((card.seq, state, max(card.due_at, tx.now)))
     tx.run(_RELEASE, to_json(rows))
-

@@ -20,6 +20,7 @@ _PRELUDE = phrase("""
         (SELECT min(due_at) FROM jobs WHERE {due}),
         json((SELECT json_group_array(json_array(name, paused, lease_limit)) FROM queues
               WHERE paused OR lease_limit IS NOT NULL)))""")
+_IDLE_SESSIONS = 10_000
 _KEEP_NONCE = "UPDATE sessions SET nonce = ? WHERE seq = ?"
 _LIVING = frozenset({"alive", "draining"})
 
@@ -61,8 +62,14 @@ def exchange(
     nonce: str,
     aged: int,
     ids: Sequence[str],
+    idle: dict[str, str],
 ) -> Done:
-    """See `Store.exchange`."""
+    """See `Store.exchange`.
+
+    Args:
+        idle: The nonce of each session's last exchange that found nothing to lease. Kept in this
+            process only: an idle worker that looks must not cost a write to the disk.
+    """
     prelude = _read_prelude(tx.value(_PRELUDE, session_id))
     session = prelude.session
     if session is None or session.state not in _LIVING:
@@ -74,7 +81,7 @@ def exchange(
     if prelude.next_due_at is not None and prelude.next_due_at <= tx.now:
         promote(tx, PROMOTE_AT_ONCE)
     settled = settle(tx, settlements, f"worker:{session.name}")
-    if session.nonce == nonce:
+    if nonce in {session.nonce, idle.get(session_id)}:
         return Done(settled, held(tx, session.seq, nonce))
     if want <= 0:
         return Done(settled, None)
@@ -90,4 +97,12 @@ def exchange(
     )
     if leases.picks:
         tx.run(_KEEP_NONCE, nonce, session.seq)
+    else:
+        _note_idle(idle, session_id, nonce)
     return Done(settled, leases)
+
+
+def _note_idle(idle: dict[str, str], session_id: str, nonce: str) -> None:
+    if len(idle) >= _IDLE_SESSIONS:
+        idle.clear()
+    idle[session_id] = nonce

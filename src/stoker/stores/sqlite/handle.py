@@ -32,6 +32,8 @@ class Handle:
         self.process = os.getpid()
         self.known_queues: set[str] = set()
         """Queues that have a row for sure."""
+        self.idle_nonces: dict[str, str] = {}
+        """See `exchanging.exchange`."""
         self.reader = Reader(reading[0], path)
         self._watcher = Reader(reading[1], path)
         self.bell = Bell(path, self._watcher, clock)

@@ -136,9 +136,7 @@ def _waiting(tx: Transaction, query: JobQuery, limit: int) -> list[Card]:
     return tx.cards(statement, *conditions.parameters, limit)
 
 
-def _old(
-    tx: Transaction, query: JobQuery, older_than: float, keep: int, limit: int
-) -> list[Card]:
+def _old(tx: Transaction, query: JobQuery, older_than: float, keep: int, limit: int) -> list[Card]:
     conditions = Conditions(query, states=_TERMINAL)
     if conditions.impossible or conditions.states is None:
         return []
@@ -174,9 +172,7 @@ def _forget(tx: Transaction, doomed: Sequence[Card]) -> None:
         tx.run(_FORGET_FLOWS, to_json(list(flows)))
 
 
-def _declare_dead(
-    tx: Transaction, named: Sequence[str], grace: float, actor: str
-) -> list[str]:
+def _declare_dead(tx: Transaction, named: Sequence[str], grace: float, actor: str) -> list[str]:
     rows: list[list[Any]]
     rows = msgspec.json.decode(tx.value(_SILENT, tx.now, grace, to_json(list(named))))
     if rows:

@@ -13,7 +13,9 @@ from stoker.stores.sqlite.transaction import Transaction, to_json
 _DUE = phrase("""
     {cards} WHERE j.seq IN (
         SELECT seq FROM jobs WHERE {due} AND due_at <= ? ORDER BY due_at, seq LIMIT ?)""")
-_PROMOTE = phrase("UPDATE jobs SET state = 2 WHERE seq IN (SELECT value FROM json_each(?)) AND {due}")
+_PROMOTE = phrase(
+    "UPDATE jobs SET state = 2 WHERE seq IN (SELECT value FROM json_each(?)) AND {due}"
+)
 
 _PICK = """
     SELECT json_group_array(json_array(

@@ -110,9 +110,7 @@ def _put(tx: Transaction, spec: ScheduleSpec, actor: str) -> None:
         tx.log(kind, actor, name=spec.name)
 
 
-def _fire(
-    tx: Transaction, firing: Firing, actor: str, known_queues: set[str]
-) -> Submitted | None:
+def _fire(tx: Transaction, firing: Firing, actor: str, known_queues: set[str]) -> Submitted | None:
     if firing.manual:
         if not tx.value(_EXISTS, firing.name):
             return None

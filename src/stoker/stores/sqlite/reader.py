@@ -29,7 +29,9 @@ class Reader:
         self._inbox: queue.SimpleQueue[tuple[Question[Any], asyncio.Future[Any]] | None]
         self._inbox = queue.SimpleQueue()
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="stoker-sqlite-reader", daemon=True)
+        self._thread = threading.Thread(
+            target=self._serve, name="stoker-sqlite-reader", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""

@@ -67,7 +67,9 @@ _SCHEDULES = """
         name, spec, paused, next_at, last_at, last_job_id, fired, created_at, updated_at)
         ORDER BY name)
     FROM schedules"""
-_EVENTS = "SELECT json_group_array(json_array(seq, at, kind, actor, job_id, queue, worker, details))"
+_EVENTS = (
+    "SELECT json_group_array(json_array(seq, at, kind, actor, job_id, queue, worker, details))"
+)
 _EVENT_FILTERS = (
     ("job_id", "job_id = ?"),
     ("queue", "queue = ?"),

@@ -240,5 +240,3 @@ def _attempt(attempt: _Try, names: dict[int, str]) -> Attempt:
 
 def _value(db: apsw.Connection, statement: str, *arguments: Any) -> Any:
     return db.execute(statement, arguments).get
-
-

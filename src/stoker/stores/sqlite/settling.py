@@ -13,7 +13,14 @@ from stoker.core import rules
 from stoker.core.job import HeldJob, Outcome, Settled, Settlement
 from stoker.core.lifecycle import Event, State, move
 from stoker.stores.sqlite.ending import End, cascade, end_attempts, error_json
-from stoker.stores.sqlite.phrases import CODES, COMPLETED, HAS_CHILDREN, LEASED_CODES, STATES, phrase
+from stoker.stores.sqlite.phrases import (
+    CODES,
+    COMPLETED,
+    HAS_CHILDREN,
+    LEASED_CODES,
+    STATES,
+    phrase,
+)
 from stoker.stores.sqlite.reporting import keep_reports
 from stoker.stores.sqlite.transaction import Card, Transaction, to_json
 
@@ -53,9 +60,7 @@ class _Look(msgspec.Struct, array_like=True, gc=False):
 
 
 _read_looks = msgspec.json.Decoder(list[_Look]).decode
-_OUTCOME_STATE = {
-    code: CODES[move(STATES[code], Event.COMPLETE)] for code in LEASED_CODES
-}
+_OUTCOME_STATE = {code: CODES[move(STATES[code], Event.COMPLETE)] for code in LEASED_CODES}
 if set(_OUTCOME_STATE.values()) != {CODES[State.COMPLETED]}:
     raise AssertionError("the fast path writes 'completed', and the table says otherwise")
 

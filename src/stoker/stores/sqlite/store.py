@@ -125,9 +125,7 @@ class SQLiteStore:
     ) -> list[Submitted]:
         """See `Store.submit`."""
         known = self._here().known_queues
-        return await self._write(
-            lambda tx: submitting.submit(tx, jobs, workflow, actor, known)
-        )
+        return await self._write(lambda tx: submitting.submit(tx, jobs, workflow, actor, known))
 
     async def exchange(
         self,
@@ -141,6 +139,7 @@ class SQLiteStore:
         ids: Sequence[str] = (),
     ) -> Exchanged:
         """See `Store.exchange`."""
+        idle = self._here().idle_nonces
         done = await self._write(
             lambda tx: exchanging.exchange(
                 tx,
@@ -151,13 +150,12 @@ class SQLiteStore:
                 nonce=nonce,
                 aged=aged,
                 ids=ids,
+                idle=idle,
             )
         )
         return done.shown()
 
-    async def beat(
-        self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float
-    ) -> BeatReply:
+    async def beat(self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float) -> BeatReply:
         """See `Store.beat`."""
         return await self._write(lambda tx: beating.beat(tx, session, held, ttl))
 
@@ -227,9 +225,7 @@ class SQLiteStore:
         """See `Store.get`."""
         return await self._read(lambda db: records.get(db, ids))
 
-    async def find(
-        self, query: JobQuery, *, cursor: str | None = None, limit: int = 100
-    ) -> Page:
+    async def find(self, query: JobQuery, *, cursor: str | None = None, limit: int = 100) -> Page:
         """See `Store.find`."""
         return await self._read(lambda db: reading.find(db, query, cursor, limit))
 
@@ -252,9 +248,7 @@ class SQLiteStore:
         actor: str = "system",
     ) -> list[str]:
         """See `Store.put_schedules`."""
-        return await self._write(
-            lambda tx: planning.put_schedules(tx, schedules, remove, actor)
-        )
+        return await self._write(lambda tx: planning.put_schedules(tx, schedules, remove, actor))
 
     async def schedules(self, names: Sequence[str] = ()) -> list[ScheduleInfo]:
         """See `Store.schedules`."""
@@ -356,5 +350,3 @@ class SQLiteStore:
                 "does not survive a fork; open it anew here"
             )
         return handle
-
-

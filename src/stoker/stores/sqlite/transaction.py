@@ -55,9 +55,7 @@ _EVENT = """
     FROM jsonb_each(?)"""
 _FORGET_MINUTES = "DELETE FROM activity WHERE minute < ?"
 _LIMITED = "SELECT json_group_array(name) FROM queues WHERE paused OR lease_limit IS NOT NULL"
-_LEASED_IN = phrase(
-    "SELECT coalesce(sum(n), 0) FROM tallies WHERE queue = ? AND {leased}"
-)
+_LEASED_IN = phrase("SELECT coalesce(sum(n), 0) FROM tallies WHERE queue = ? AND {leased}")
 _TALLIED = """
     SELECT coalesce(sum(n), 0) FROM tallies WHERE state IN (SELECT value FROM json_each(?))"""
 _CLEAR_FLOWS = """
@@ -110,7 +108,15 @@ class Ledger:
     """What one command, or all commands of a commit, did to the books."""
 
     __slots__ = (
-        "activity", "changed", "events", "flows", "freed", "moved", "queues", "rung", "totals"
+        "activity",
+        "changed",
+        "events",
+        "flows",
+        "freed",
+        "moved",
+        "queues",
+        "rung",
+        "totals",
     )
 
     def __init__(self) -> None:
@@ -239,7 +245,9 @@ class Transaction:
     ) -> None:
         """Write a line into the audit trail."""
         self.write(
-            Event(kind=kind, actor=actor, job_id=job_id, queue=queue, worker=worker, details=details)
+            Event(
+                kind=kind, actor=actor, job_id=job_id, queue=queue, worker=worker, details=details
+            )
         )
 
     def write(self, event: Event) -> None:

@@ -107,7 +107,9 @@ class Writer:
         self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._pending: Command | None = None
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="stoker-sqlite-writer", daemon=True)
+        self._thread = threading.Thread(
+            target=self._serve, name="stoker-sqlite-writer", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""

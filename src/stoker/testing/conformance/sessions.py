@@ -255,15 +255,6 @@ class Undelivered(StoreSuite):
         await hand.beat("w1", held=[named])
         assert await hand.states([named.id, unnamed.id]) == [State.ASSIGNED, State.QUEUED]
 
-    async def test_a_lease_that_is_named_with_an_old_fence_does_not_count(self, hand: Hand) -> None:
-        job_id = await hand.put()
-        old = await hand.take(job_id)
-        await hand.settle(old, Outcome.RELEASED)
-        await hand.take(job_id)
-        hand.clock.advance(TTL / 2 + 1)
-        assert (await hand.beat("w1", held=[old])).lost == (job_id,)
-        assert await hand.state(job_id) is State.QUEUED
-
     async def test_a_beat_leaves_the_leases_of_other_sessions_alone(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put(), session="w2")
         hand.clock.advance(TTL / 2 + 1)
