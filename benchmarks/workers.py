@@ -6,10 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -27,29 +29,50 @@ LOOK_EVERY = 0.05
 
 @dataclass
 class Crew:
-    """Worker processes."""
+    """Worker processes, and what they say."""
 
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    log: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
     peak: int = 0
     """Bytes that the biggest of them used at its peak; known once they have left."""
 
     def start(self, command: list[str]) -> None:
         """Start one."""
-        silent = subprocess.DEVNULL
         self.processes.append(
-            subprocess.Popen(command, cwd=ROOT, stdin=silent, stdout=silent, stderr=silent)
+            subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            )
         )
 
+    def check(self) -> None:
+        """See that all of them run.
+
+        Raises:
+            RuntimeError: One ended, with what it said.
+        """
+        if any(process.poll() is not None for process in self.processes):
+            raise RuntimeError(f"a worker ended too early:\n{self._said()}")
+
     def stop(self) -> None:
-        """Drain them all and weigh each."""
+        """Drain them all and weigh each.
+
+        Raises:
+            RuntimeError: One did not end as it should, with what it said.
+        """
         for process in self.processes:
-            process.send_signal(signal.SIGTERM)
+            if process.returncode is None:
+                os.kill(process.pid, signal.SIGTERM)
         for process in self.processes:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            self.peak = max(self.peak, _bytes(usage))
-            if process.returncode != 0:
-                raise RuntimeError(f"a worker ended with exit code {process.returncode}")
+            if process.returncode is None:
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                self.peak = max(self.peak, _bytes(usage))
+        if any(process.returncode for process in self.processes):
+            raise RuntimeError(f"a worker failed:\n{self._said()}")
+
+    def _said(self) -> str:
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
 
 
 @asynccontextmanager
@@ -61,7 +84,7 @@ async def processes(app: Stoker, count: int, *, concurrency: int) -> AsyncIterat
     try:
         for _ in range(count):
             crew.start(command)
-        await _wait_for(app, count)
+        await _wait_for(app, crew, count)
         yield crew
     finally:
         async with asyncio.timeout(LEAVES_WITHIN):
@@ -82,16 +105,17 @@ async def in_this_process(app: Stoker, *, concurrency: int) -> AsyncIterator[Cre
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run())
         try:
-            await _wait_for(app, 1)
+            await _wait_for(app, crew, 1)
             yield crew
         finally:
             worker.drain()
     crew.peak = _bytes(resource.getrusage(resource.RUSAGE_SELF))
 
 
-async def _wait_for(app: Stoker, count: int) -> None:
+async def _wait_for(app: Stoker, crew: Crew, count: int) -> None:
     async with asyncio.timeout(JOINS_WITHIN):
         while len(await _alive(app)) < count:
+            crew.check()
             await asyncio.sleep(LOOK_EVERY)
 
 

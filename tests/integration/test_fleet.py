@@ -73,12 +73,12 @@ class Site:
         return record
 
     async def job_is(self, job_id: str, state: State) -> JobRecord:
-        async def look() -> JobRecord | None:
+        async def look() -> list[JobRecord]:
             record = await self.job(job_id)
-            return record if record.state is state else None
+            return [record] if record.state is state else []
 
-        await wait_until(look, f"the job is {state}", timeout=PATIENCE)
-        return await self.job(job_id)
+        found: list[JobRecord] = await wait_until(look, f"it is {state}", timeout=PATIENCE)
+        return found[0]
 
     async def workers(self, count: int) -> Sequence[SessionInfo]:
         async def look() -> list[SessionInfo]:

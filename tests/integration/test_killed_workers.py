@@ -6,14 +6,14 @@ none stuck, and every second execution explained by a recorded lost lease.
 
 import asyncio
 import collections
-import random
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from stoker.connect import open_store
-from stoker.core.job import JobSpec
 from stoker.core.clock import SystemClock
+from stoker.core.job import JobSpec
 from stoker.core.lifecycle import LIVE, State
 from stoker.core.records import JobQuery
 from stoker.core.store import Store
@@ -60,7 +60,7 @@ class Herd:
     def __init__(self, folder: Path, store: str) -> None:
         self._folder = folder
         self._store = store
-        self._random = random.Random(7)
+        self._turn = 0
         self.workers: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
@@ -73,7 +73,9 @@ class Herd:
         self.workers.append(worker)
 
     async def kill_one(self) -> None:
-        victim = self.workers.pop(self._random.randrange(len(self.workers)))
+        # Oldest and youngest in turn: the keeper that leads dies as often as the one that waits.
+        self._turn += 1
+        victim = self.workers.pop(0 if self._turn % 2 else -1)
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
 
@@ -104,14 +106,12 @@ async def test_killing_workers_twenty_times_loses_no_job(tmp_path: Path) -> None
         herd = Herd(tmp_path, url)
         try:
             await _kill_through(store, herd)
-            await wait_until(lambda: _all_ended(store), "all jobs ended", timeout=90)
+            await wait_until(partial(_all_ended, store), "all jobs ended", timeout=90)
         finally:
             codes = await herd.stop()
         assert codes == [0] * WORKERS, (tmp_path / "workers.log").read_text()[-3000:]
         records = await store.get([spec.id for spec in specs])
-    executions = collections.Counter(
-        line.split()[0] for line in ledger.read_text().splitlines()
-    )
+    executions = collections.Counter(line.split()[0] for line in ledger.read_text().splitlines())
     lost = 0
     for record in records:
         assert record is not None
@@ -127,9 +127,7 @@ async def _kill_through(store: Store, herd: Herd) -> None:
         await herd.start()
     for kill in range(KILLS):
         goal = (kill + 1) * JOBS // (KILLS + 5)
-        await wait_until(
-            lambda goal=goal: _completed(store, goal), f"{goal} jobs completed", timeout=60
-        )
+        await wait_until(partial(_completed, store, goal), f"{goal} jobs completed", timeout=60)
         await herd.kill_one()
         await herd.start()
 

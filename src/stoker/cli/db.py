@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import click
 
 from stoker.cli.exits import DONE, FAILED
+from stoker.cli.filters import confirm
 from stoker.cli.shell import Shell, common, json_option
-from stoker.core.records import SchemaStatus
+from stoker.core.records import Migration, SchemaStatus
 
 if TYPE_CHECKING:
     from stoker.app.stoker import Stoker
@@ -21,24 +22,32 @@ def db() -> None:
 @db.command()
 @click.option("--to", type=int, metavar="VERSION", help="Another version than the newest.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before going back.")
 @json_option
 @common()
-def migrate(shell: Shell, *, to: int | None, dry_run: bool) -> None:
-    """Bring the layout to the newest version, each step in its own transaction."""
+def migrate(shell: Shell, *, to: int | None, dry_run: bool, yes: bool) -> int:
+    """Bring the layout to a version.
 
-    async def work(_: "Stoker", store: "Store") -> tuple[SchemaStatus, SchemaStatus]:
-        before = await store.migrate(to=to, dry_run=True)
-        after = before if dry_run else await store.migrate(to=to)
-        return before, after
-
-    before, after = shell.run(work)
+    Each step has a transaction of its own. Going back deletes what the older layout has no place
+    for: with --to 0 everything.
+    """
+    before = shell.run(_layout)
+    target = before.latest if to is None else to
+    goes_back = target < before.current
+    if goes_back and not dry_run:
+        question = f"Take the layout back from {before.current} to {target}, and lose data?"
+        if not confirm(shell.out, question, yes=yes):
+            return FAILED
+    after = before if dry_run else shell.run(lambda _, store: store.migrate(to=to))
     if shell.out.as_json:
         shell.out.document(after)
-        return
-    for step in before.pending:
-        word = "would apply" if dry_run else "applied"
-        shell.out.line(f"{word} {step.number} {step.name}")
+        return DONE
+    word = ("would take back" if goes_back else "would apply") if dry_run else ""
+    for step in _steps(before, target):
+        done = "took back" if goes_back else "applied"
+        shell.out.line(f"{word or done} {step.number} {step.name}")
     shell.out.line(f"the layout is version {after.current} of {after.latest}")
+    return DONE
 
 
 @db.command()
@@ -67,14 +76,21 @@ def status(shell: Shell) -> int:
 @common()
 def sql(shell: Shell, *, everything: bool, down: bool) -> None:
     """Print the statements of the pending migrations."""
-
-    async def work(_: "Stoker", store: "Store") -> SchemaStatus:
-        return await store.migrate(dry_run=True)
-
-    found = shell.run(work)
+    found = shell.run(_layout)
     steps = [*(found.applied if everything else ()), *found.pending]
     for step in reversed(steps) if down else steps:
         shell.out.line(f"-- {step.number} {step.name}")
         shell.out.text((step.down if down else step.up).strip())
     if not steps:
         shell.out.note("no migration is pending; --all prints those that are applied")
+
+
+async def _layout(_: "Stoker", store: "Store") -> SchemaStatus:
+    return await store.migrate(dry_run=True)
+
+
+def _steps(before: SchemaStatus, target: int) -> list[Migration]:
+    """Return the steps from the present version to another one, in their order."""
+    if target >= before.current:
+        return [m for m in before.pending if m.number <= target]
+    return [m for m in reversed(before.applied) if m.number > target]

@@ -250,7 +250,7 @@ def _print_causes(shell: Shell, groups: "list[ErrorGroup]") -> None:
         (g.count, g.code, f"{g.type}: {g.message}", ", ".join(g.tasks), g.sample) for g in groups
     )
     columns = ("count", "code", "error", "tasks", "newest")
-    shell.out.table(columns, rows, empty="no dead letters")
+    shell.out.table(columns, rows, empty="no dead letters", spare=("tasks", "code"))
 
 
 def _chosen(shell: Shell, ids: tuple[str, ...], wanted: dict[str, Any]) -> JobQuery:

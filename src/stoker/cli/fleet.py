@@ -94,7 +94,7 @@ def start(
             app.settings.store,
             command=worker_command(),
             settings=app.settings.fleet,
-            drain=app.settings.worker.drain,
+            drain=float(app.settings.worker.drain),
             level=app.settings.log.level,
             env=to_children(worker_words(shell), shell.config),
         )

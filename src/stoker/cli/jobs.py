@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stoker.core.store import Store
 
 COLUMNS = ("id", "task", "state", "queue", "priority", "attempt", "submitted", "info")
+SPARE = ("priority", "queue", "attempt", "submitted")
 
 
 @click.group()
@@ -219,7 +220,8 @@ def rm(shell: Shell, *, ids: tuple[str, ...]) -> int:
 def print_jobs(shell: Shell, found: list[JobRecord]) -> None:
     """Print jobs as a table."""
     now = _now(shell)
-    shell.out.table(COLUMNS, (_row(shell, job, now) for job in found), empty="no jobs")
+    rows = (_row(shell, job, now) for job in found)
+    shell.out.table(COLUMNS, rows, empty="no jobs", spare=SPARE)
 
 
 def show_job(shell: Shell, job_id: str) -> None:

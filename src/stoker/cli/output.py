@@ -13,10 +13,15 @@ import click
 from stoker.cli.text import STATE_COLOURS, clean, to_json
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.table import Table
 
 Row = Sequence[object]
+
+GAP = 2
+"""Blanks between two columns."""
+FOLDED = 24
+"""Width that the last column of a table can live with."""
 
 
 class Output:
@@ -69,20 +74,32 @@ class Output:
         click.echo(clean(text, lines=True).rstrip(), err=True)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Row], *, empty: str = "nothing found"
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Row],
+        *,
+        empty: str = "nothing found",
+        spare: Sequence[str] = (),
     ) -> None:
-        """Print rows below headings; a column named ``state`` or ``verdict`` is coloured.
+        """Print rows below headings; states are coloured.
 
         In a pipe the columns are padded with blanks, nothing is cut, and nothing is printed for
-        no rows, so that ``wc -l`` and ``cut`` work. On a terminal ``empty`` is said instead.
+        no rows, so that ``wc -l`` and ``cut`` work.
+
+        Args:
+            columns: The headings.
+            rows: A value for each of them.
+            empty: What a terminal says when there are no rows.
+            spare: Columns that a narrow terminal goes without, the first one first.
         """
         cells = [[clean("" if cell is None else cell) for cell in row] for row in rows]
         if not cells:
             if self.is_terminal:
                 click.secho(empty, dim=True)
-            return
-        if self.is_terminal:
-            self.show(rich_table(columns, cells))
+        elif self.is_terminal:
+            console = self.console()
+            kept, fitting = fit(columns, cells, width=console.width, spare=spare)
+            console.print(rich_table(kept, fitting))
         else:
             click.echo(plain_table(columns, cells))
 
@@ -101,10 +118,6 @@ class Output:
         click.echo()
         click.secho(clean(text), bold=True)
 
-    def show(self, renderable: "RenderableType") -> None:
-        """Print something of rich's."""
-        self.console().print(renderable)
-
     def console(self, *, stderr: bool = False) -> "Console":
         """Return a rich console that neither reads markup nor guesses at what it prints."""
         from rich.console import Console
@@ -113,17 +126,34 @@ class Output:
 
 
 def rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> "Table":
-    """Make a table for a terminal. Ids are folded at its edge, never cut."""
-    from rich.box import SIMPLE_HEAD
+    """Make a table for a terminal. Cells are folded at its edge, never cut; ids stay whole."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in {"id", "state"})
+        table.add_column(name, overflow="fold", no_wrap=name in {"id", "state", "verdict"})
     for row in cells:
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        table.add_row(*(Text(cell, style=STATE_COLOURS.get(cell, "")) for cell in row))
     return table
+
+
+def fit(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    *,
+    width: int,
+    spare: Sequence[str],
+) -> tuple[list[str], list[list[str]]]:
+    """Leave columns out until a table fits; the last one may be folded to `FOLDED`."""
+    kept = list(range(len(columns)))
+    widths = [max(len(columns[i]), *(len(row[i]) for row in cells)) for i in kept]
+    widths[-1] = min(widths[-1], FOLDED)
+    for name in spare:
+        if sum(widths[i] + GAP for i in kept) - GAP <= width:
+            break
+        kept.remove(columns.index(name))
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
 
 
 def plain_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -131,14 +161,11 @@ def plain_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     rows = [[name.upper() for name in columns], *([c or "-" for c in row] for row in cells)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        (" " * GAP).join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     )
 
 
 def counted(counts: Mapping[str, int]) -> str:
     """Return counts as one line: ``3 queued, 1 running``."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
-
-
-def _style(cell: str) -> str:
-    return STATE_COLOURS.get(cell, "")

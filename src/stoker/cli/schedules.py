@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stoker.core.store import Store
 
 _COLUMNS = ("name", "state", "rule", "timezone", "task", "next", "last", "fired")
+_SPARE = ("timezone", "last", "fired")
 
 
 @click.group()
@@ -41,11 +42,12 @@ def ls(shell: Shell, *, count: int) -> None:
         shell.out.document({"schedules": [_plain(info, upcoming) for info in found]})
         return
     now = when(shell.app.clock.now())
-    shell.out.table(_COLUMNS, (_row(info, now) for info in found), empty="no schedules")
+    rows = (_row(info, now) for info in found)
+    shell.out.table(_COLUMNS, rows, empty="no schedules", spare=_SPARE)
     if count > 0:
-        rows = [(name, moment(when(at))) for name, moments in upcoming.items() for at in moments]
+        firings = [(name, moment(when(at))) for name, all_ in upcoming.items() for at in all_]
         shell.out.heading("Next firings")
-        shell.out.table(("name", "at"), rows)
+        shell.out.table(("name", "at"), firings)
 
 
 @schedules.command()

@@ -9,6 +9,7 @@ from stoker.cli.queues import queue_row
 from stoker.cli.shell import Shell, common, json_option
 from stoker.cli.text import length
 from stoker.cli.workers import COLUMNS as WORKER_COLUMNS
+from stoker.cli.workers import SPARE as WORKER_SPARE
 from stoker.cli.workers import worker_row
 from stoker.core.duration import seconds
 from stoker.core.errors import BackendError
@@ -69,7 +70,8 @@ def print_look(out: Output, found: Look) -> None:
         out.table(QUEUE_COLUMNS, (queue_row(queue, stats.now) for queue in found.queues))
     if found.workers:
         out.heading("Workers")
-        out.table(WORKER_COLUMNS, (worker_row(worker, stats.now) for worker in found.workers))
+        rows = (worker_row(worker, stats.now) for worker in found.workers)
+        out.table(WORKER_COLUMNS, rows, spare=WORKER_SPARE)
 
 
 def facts(found: Look) -> list[tuple[str, object]]:

@@ -42,7 +42,7 @@ def tasks(shell: Shell, *, name: str | None, offline: bool) -> None:
     else:
         rows = [_row(t, registry.get(t), worked=t in announced) for t in registry.names()]
         rows += [(task, "", "", "by workers", "") for task in far]
-        shell.out.table(_COLUMNS, rows)
+        shell.out.table(_COLUMNS, rows, spare=("known", "queue"))
 
 
 def _announced(shell: Shell) -> set[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stoker.core.store import Store
 
 COLUMNS = ("name", "state", "busy", "queues", "host", "pid", "seen", "since", "id")
+SPARE = ("id", "host", "since", "pid")
 
 
 @click.group()
@@ -39,7 +40,7 @@ def ls(shell: Shell, *, ended: bool) -> None:
         return
     now = when(shell.app.clock.now())
     rows = (worker_row(session, now) for session in found)
-    shell.out.table(COLUMNS, rows, empty="no workers; start one: stoker worker")
+    shell.out.table(COLUMNS, rows, empty="no workers; start one: stoker worker", spare=SPARE)
 
 
 @workers.command()

@@ -57,7 +57,7 @@ def ls(shell: Shell, *, limit: int) -> None:
         (w.id, w.name, w.state, _ended(w), since(w.submitted_at, now), _counts(w)) for w in found
     )
     columns = ("id", "name", "state", "ended", "submitted", "jobs")
-    shell.out.table(columns, rows, empty="no workflows")
+    shell.out.table(columns, rows, empty="no workflows", spare=("submitted", "ended"))
 
 
 @workflows.command()
@@ -105,7 +105,8 @@ def show(shell: Shell, *, workflow_id: str) -> None:
         )
         for job in ordered
     )
-    shell.out.table(("node", "task", "state", "attempt", "after", "id", "error"), rows)
+    columns = ("node", "task", "state", "attempt", "after", "id", "error")
+    shell.out.table(columns, rows, spare=("attempt", "task", "after"))
 
 
 @workflows.command()

@@ -108,12 +108,15 @@ def parse_object(data: bytes | str, *, limit: int = MAX_PAYLOAD, what: str = "pa
 
 def parse_value(data: bytes | str, *, limit: int = MAX_PAYLOAD, what: str = "value") -> Any:
     """Read any JSON value from outside, strictly; errors as `parse_object`."""
-    check_size(len(data), limit=limit, what=what)
-    raw = data.encode() if isinstance(data, str) else data
+    try:
+        raw = data.encode() if isinstance(data, str) else data
+    except UnicodeEncodeError as error:
+        raise InvalidPayload(f"the {what} is not JSON: {error}") from None
+    check_size(len(raw), limit=limit, what=what)
     check_depth(raw, what=what)
     try:
         return json.loads(
-            raw,
+            raw.decode(),  # bytes alone would let UTF-16 and UTF-32 pass
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constant,
             parse_int=_int64,

@@ -99,9 +99,7 @@ async def _play(scenario: Scenario, console: Console) -> bool:
 
 
 @asynccontextmanager
-async def _system(
-    config: Path, log: Path, console: Console, *, port: int
-) -> AsyncIterator[None]:
+async def _system(config: Path, log: Path, console: Console, *, port: int) -> AsyncIterator[None]:
     """Run ``stoker up`` as a process of its own, and stop it as Ctrl-C would."""
     command = ["-m", "stoker", "up", "--config", str(config), "--app", "stoker.demo.tasks:app"]
     command += ["--port", str(port), "--workers", str(WORKERS)]

@@ -106,15 +106,35 @@ class Scenario:
         out, given = self._out, self._inputs
         picture, text = str(given.picture), str(given.text)
         packed, sealed = str(out / "text.gz"), str(out / "text.sealed")
-        plain = [
-            ("image.process", {"file": picture, "operation": "thumbnail", "width": 160,
-                               "output": str(out / "thumbnail.png")}),
+        plain: list[tuple[str, dict[str, Any]]] = [
+            (
+                "image.process",
+                {
+                    "file": picture,
+                    "operation": "thumbnail",
+                    "width": 160,
+                    "output": str(out / "thumbnail.png"),
+                },
+            ),
             ("analysis.batch", {"file": str(given.table)}),
-            ("send_email", {"to": "reader@example.com", "subject": "Stoker's demo",
-                            "body": "This went through a real SMTP dialogue."}),
+            (
+                "send_email",
+                {
+                    "to": "reader@example.com",
+                    "subject": "Stoker's demo",
+                    "body": "This went through a real SMTP dialogue.",
+                },
+            ),
             ("scrape_website", {"url": self._web_url, "selector": "h1"}),
-            ("video.process", {"file": str(given.video), "height": 180, "output_format": "webm",
-                               "output": str(out / "movie.webm")}),
+            (
+                "video.process",
+                {
+                    "file": str(given.video),
+                    "height": 180,
+                    "output_format": "webm",
+                    "output": str(out / "movie.webm"),
+                },
+            ),
         ]
         return [
             *(Act(name, self._submitting(name, payload)) for name, payload in plain),
@@ -178,13 +198,16 @@ class Scenario:
     async def _cron(self, act: Act) -> None:
         self._app.schedule(SCHEDULE, "* * * * * *", tasks.tick.call("tick"))
         await self._app.sync_schedules()
-        query = JobQuery(schedule=SCHEDULE)
-        async with asyncio.timeout(30):
-            while not (found := await self._app.afind(query)):
-                await asyncio.sleep(0.1)
-        job = await self._app.aget(found[-1].id)
+        found = await self._first_of(JobQuery(schedule=SCHEDULE))
+        job = await self._app.aget(found.id)
         await self._app.arun(lambda s: s.put_schedules(remove=[SCHEDULE], actor="demo"))
         await act.watch(job, until=_ended)
+
+    async def _first_of(self, query: JobQuery) -> JobRecord:
+        async with asyncio.timeout(30):
+            while not (found := await self._app.afind(query)):
+                await self._app.arun(lambda store: store.wait(["default"], timeout=0.2))
+        return found[-1]
 
     async def _workflow(self, act: Act) -> None:
         flow = self._app.workflow("demo-report")

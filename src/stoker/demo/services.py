@@ -114,7 +114,7 @@ class DemoServices:
         self._conversations.add(task)
         try:
             await _Conversation(reader, writer, self.messages).run()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (ConnectionError, EOFError, asyncio.LimitOverrunError, ValueError):
             # The client went away or talks nonsense; it will not hear an answer.
             writer.transport.abort()
         finally:

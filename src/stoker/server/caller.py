@@ -123,7 +123,7 @@ def _check_text(data: bytes, value: Any) -> None:
 
 
 def _refuse_unknown(request: Request) -> None:
-    known: Mapping[str, frozenset[str]] = request.app.state.parameters
+    known: Mapping[str, frozenset[str]] = request.app.parameters
     route = request.scope["route"].path_format
     allowed = known.get(f"{request.method} {route}", frozenset())
     unknown = sorted(set(request.query_params) - allowed)

@@ -122,7 +122,12 @@ def status_of(error: StokerError) -> int:
 
 def encode_error(error: Error) -> bytes:
     """Return an error as JSON; details that JSON cannot say are said as text."""
-    return msgspec.json.encode(error, enc_hook=str)
+    return msgspec.json.encode(error, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Settings are numbers of classes of their own, which msgspec does not know."""
+    return int(value) if isinstance(value, int) else str(value)
 
 
 def error_response(
@@ -207,7 +212,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> list[str]:
     """Return what a path can be asked; the router itself knows one route at a time."""
     route = request.scope.get("route")
-    known: Mapping[str, object] = request.app.state.parameters
+    known: Mapping[str, object] = request.app.parameters
     path = getattr(route, "path_format", None)
     documented = [key.split(" ", 1)[0] for key in known if key.split(" ", 1)[1] == path]
     return sorted(documented or getattr(route, "methods", None) or {"GET"})

@@ -16,6 +16,7 @@ reads why.
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
@@ -45,6 +46,7 @@ Observe = Callable[[Scope, int, float], None]
 """Told the request, its status and the seconds until its response began."""
 
 _DIGITS = 18
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -224,10 +226,9 @@ def _netloc(origin: str) -> str:
         return ""
 
 
-def _host_of(header: str) -> str:
-    if header.startswith("["):
-        return _plain(header.partition("]")[0])
-    return _plain(header.partition(":")[0])
+def _host_of(header: str) -> str | None:
+    match = _HOST.fullmatch(header)
+    return None if match is None else _plain(match[1])
 
 
 def _plain(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -54,6 +55,11 @@ class Api(FastAPI):
             self.openapi_schema = describe(self)
         return self.openapi_schema
 
+    @cached_property
+    def parameters(self) -> dict[str, frozenset[str]]:
+        """The names of the query parameters by ``"METHOD /path"``."""
+        return parameters(self.openapi())
+
 
 def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) -> FastAPI:
     """Make the HTTP API of an app.
@@ -86,7 +92,6 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
         api.include_router(module.router)
     api.include_router(health.router)
     api.include_router(pages.router)
-    api.state.parameters = parameters(api.openapi())
     api.add_middleware(
         Guard,
         hosts=hosts,

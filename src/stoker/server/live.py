@@ -20,7 +20,7 @@ from stoker.core.errors import StokerError
 from stoker.core.job import JobRecord, LogLine
 from stoker.core.lifecycle import TERMINAL
 from stoker.server.caller import Caller
-from stoker.server.errors import detail_of, error_response
+from stoker.server.errors import Error, detail_of, encode_error, error_response
 
 MOST = 100
 """Streams at once in one server."""
@@ -85,7 +85,7 @@ class Streams:
                 yield chunk
         except StokerError as error:
             # The status is sent already: the one way left to say it.
-            yield _event("error", msgspec.json.encode(detail_of(error), enc_hook=str))
+            yield _event("error", encode_error(Error(detail_of(error))))
         finally:
             self.open_now -= 1
 

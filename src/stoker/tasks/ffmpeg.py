@@ -99,6 +99,7 @@ def encode(
     """
     errors: deque[str] = deque(maxlen=20)
     done = 0.0
+    progress.to(0.0, note)
 
     def on_output(line: str) -> None:
         nonlocal done
@@ -106,12 +107,12 @@ def encode(
         if key == "out_time_us" and value.lstrip("-").isdigit():
             done = max(done, int(value) / 1e6)
             if seconds:
-                progress.to(done / seconds, note)
+                progress.to(done / seconds)
 
     code = _run(
         [
             *(program, "-hide_banner", "-nostdin", "-loglevel", "error", "-nostats"),
-            *("-progress", "pipe:1", "-y", *arguments),
+            *("-stats_period", "0.1", "-progress", "pipe:1", "-y", *arguments),
         ],
         on_output=on_output,
         on_error=errors.append,

@@ -164,7 +164,8 @@ def _load(source: Path) -> "tuple[Image.Image, Format]":
             raise
         # What Pillow says of a picture that ends in the middle.
         raise BadInput(f"{source.name} is damaged: {error}") from None
-    return upright, next((name for name in _SUFFIX_OF if name == found), "png")
+    # Phones write JPEG files with a second picture inside, which Pillow calls MPO.
+    return upright, next((name for name in _SUFFIX_OF if name == found), "jpeg")
 
 
 def _check_pixels(width: int, height: int, what: str) -> None:

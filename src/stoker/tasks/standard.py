@@ -44,7 +44,7 @@ def standard_tasks(
         retry: How failed attempts are repeated; errors that another attempt cannot mend
             (`stoker.tasks.errors.PERMANENT`) are left out of it.
     """
-    policy = _patient(retry or RetryPolicy())
+    policy = _sparing(retry or RetryPolicy())
     return [
         Task(bound(fn, settings), name=name, options=TaskOptions.make(retry=policy, **options))
         for name, fn, options in _TASKS
@@ -65,7 +65,7 @@ def register(
         registry.add(registry.get(name), alias=alias)
 
 
-def _patient(retry: RetryPolicy) -> RetryPolicy:
+def _sparing(retry: RetryPolicy) -> RetryPolicy:
     return RetryPolicy(
         retry.max_retries,
         backoff=retry.backoff,

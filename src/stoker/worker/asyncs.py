@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from stoker.core.clock import Clock
 from stoker.worker.attempt import Attempt, Stop, Verdict
+from stoker.worker.crew import Crew
 from stoker.worker.tracebacks import stack_of_coroutine
 
 Run = Callable[[Attempt], Awaitable[Verdict]]
@@ -47,7 +48,7 @@ class AsyncExecutor:
         Stop.ABANDON: 1.0,
     }
 
-    def __init__(self, *, run: Run, done: Done, stopped: Stopped, clock: Clock) -> None:
+    def __init__(self, *, run: Run, done: Done, stopped: Stopped, clock: Clock, crew: Crew) -> None:
         """Make an executor without a slot; slots come with the work.
 
         Args:
@@ -56,7 +57,9 @@ class AsyncExecutor:
             stopped: Makes the verdict of an attempt that had to be killed; the text is where it
                 was.
             clock: Time.
+            crew: Keeps the slots' asyncio tasks.
         """
+        self._crew = crew
         self._run = run
         self._done = done
         self._stopped = stopped
@@ -112,20 +115,17 @@ class AsyncExecutor:
         self._done(attempt, self._stopped(attempt, stack))
 
     async def aclose(self) -> None:
-        """See `Executor.aclose`."""
+        """See `Executor.aclose`. The crew ends the slots."""
         self._closed = True
-        tasks = [s.task for s in self._slots | self._zombies if s.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.patience[Stop.RELEASE])
+        for slot in self._idle:
+            if slot.waiter is not None and not slot.waiter.done():
+                slot.waiter.set_result(None)
 
     def _wake_one(self) -> None:
         if not self._idle:
             slot = _Slot()
             self._slots.add(slot)
-            # A TaskGroup would end with the first handler that cancels itself; `aclose` awaits.
-            slot.task = asyncio.create_task(self._live(slot))  # noqa: TID251
+            slot.task = self._crew.spawn(self._live(slot), "stoker-slot")
             return
         slot = self._idle.pop()
         if slot.waiter is not None and not slot.waiter.done():

@@ -90,7 +90,6 @@ class Attempt:
         "started",
         "stop",
         "task",
-        "told",
     )
 
     def __init__(
@@ -122,7 +121,6 @@ class Attempt:
         self.hard_at = None if timeout is None else leased_at + timeout + DEADLINE_GRACE / 2
         self.kill_at: float | None = None
         self.stop: Stop | None = None
-        self.told: Stop | None = None
         self.shown = False
         self.fresh = False
         self.share: float | None = None

@@ -94,6 +94,11 @@ class Dispatcher:
             self.release_buffer()
         self.fill()
 
+    def give_back(self, leased: Iterable[Leased]) -> None:
+        """Take none of what an exchange gave."""
+        verdict = Verdict(Outcome.RELEASED)
+        self.outbox.extend(_settlement(job, verdict) for job in leased)
+
     def fill(self) -> None:
         """Start waiting jobs while there are free slots."""
         if self.closing or self.fenced:

@@ -37,10 +37,11 @@ What happens at each failure
         That job alone was taken back: counted, logged, forgotten.
     an answer that took longer than `CONFIRM_SHARE` of the lease
         The store may have counted those leases as undelivered: they are given back, not run.
-    any other error of the store
-        Trying again would not help. The batch is halved until the settlement that the store
-        cannot take stands alone; that one is replaced by a small failure, which is a dead letter.
-        A store that refuses even an empty exchange ends the worker.
+    another `BackendError` (a layout too new, a file that became read-only)
+        The store cannot serve any more: the worker ends with that error.
+    any other error
+        It is about one settlement. The batch is halved until that one stands alone; it is
+        replaced by a small failure, which makes the job a dead letter.
     the worker dies
         Nothing was promised: the session runs out, and a keeper takes its jobs back.
 
@@ -55,8 +56,15 @@ import logging
 from collections.abc import Sequence
 
 from stoker.core.clock import Clock
-from stoker.core.errors import BackendError, LeaseLost, OutcomeUnknown, StokerError, Unavailable
-from stoker.core.job import ErrorInfo, Exchanged, Outcome, Settlement
+from stoker.core.errors import (
+    BackendError,
+    LeaseLost,
+    NotOpen,
+    OutcomeUnknown,
+    StokerError,
+    Unavailable,
+)
+from stoker.core.job import ErrorInfo, Exchanged, Outcome, Settled, Settlement
 from stoker.core.rules import CONFIRM_SHARE
 from stoker.core.store import Store
 from stoker.settings import WorkerSettings
@@ -81,6 +89,9 @@ LEARN = 2.0
 """Seconds between two looks for new queues, when the worker serves all there are."""
 IDLE_RINGS = 3
 """Rings for nothing in a row after which the bell takes a breath."""
+BREATH = 0.01
+"""Seconds of it, more with each further ring for nothing."""
+BREATH_CAP = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -130,9 +141,8 @@ class Exchange:
         """Exchange until the dispatcher is closed and everything is handed in."""
         dispatcher = self._dispatcher
         while not self._is_over():
-            await self._heartbeat.opened.wait()
             want = self._want()
-            if dispatcher.outbox or (want and self._look):
+            if self._heartbeat.opened.is_set() and (dispatcher.outbox or (want and self._look)):
                 await self._exchange(want)
             else:
                 await self._sleep()
@@ -143,19 +153,22 @@ class Exchange:
             await self._armed.wait()
             self._listening = True
             try:
-                await self._store.wait(self._queues.names, timeout=self._poll)
+                rang = await self._store.wait(self._queues.names, timeout=self._poll)
             except BackendError as error:
                 log.debug("the store cannot ring: %s", error)
-                self._fruitless += 1
-            self._listening = False
-            self._fruitless += 1
-            if self._want():
-                self.look()
-            else:
+                self._listening = False
+                await asyncio.sleep(self._poll * self._clock.random())
+                rang = False
+            if not self._want():
+                self._listening = False
                 self._armed.clear()
+                continue
+            self.look()
+            self._fruitless = self._fruitless + 1 if rang else 0
             if self._fruitless > IDLE_RINGS:
-                pause = BACKOFF * min(self._fruitless - IDLE_RINGS, 20)
-                await asyncio.sleep(min(pause * self._clock.random(), self._poll))
+                self._listening = False
+                await asyncio.sleep(min(BREATH * (self._fruitless - IDLE_RINGS), BREATH_CAP))
+                self.look()
 
     async def learn(self) -> None:
         """Find new queues, if the worker serves all of them; runs until it is cancelled."""
@@ -195,16 +208,20 @@ class Exchange:
             # Let the bell begin to listen before the store is asked.
             await asyncio.sleep(0)
         listened = self._listening
+        # Whatever rings from here on is not answered by this exchange.
+        self._look = False
         batch = self._take_batch()
         sent_at = self._clock.monotonic()
         answer = await self._until_answered(batch, room, want)
         if answer is None:
+            self._look = True
             return
         self._dispatcher.answered(batch, answer.settled)
         self._pace.note(sent_at, self._dispatcher.finished)
         if want:
             self._take_leases(answer, want, sent_at)
-            self._look = len(answer.leased) >= want or not listened
+            if len(answer.leased) >= want or not listened:
+                self._look = True
 
     def _take_leases(self, answer: Exchanged, want: int, sent_at: float) -> None:
         leased = answer.leased
@@ -212,11 +229,11 @@ class Exchange:
             return
         self._fruitless = 0
         self._queues.turn()
-        self._dispatcher.accept(leased, sent_at)
-        too_late = sent_at + self._lease * CONFIRM_SHARE
-        if self._clock.monotonic() > too_late:
+        if self._clock.monotonic() - sent_at > self._lease * CONFIRM_SHARE:
             log.warning("an exchange took too long; %d of %d leases go back", len(leased), want)
-            self._dispatcher.release_buffer()
+            self._dispatcher.give_back(leased)
+        else:
+            self._dispatcher.accept(leased, sent_at)
 
     def _take_batch(self) -> tuple[Settlement, ...]:
         outbox = self._dispatcher.outbox
@@ -243,6 +260,7 @@ class Exchange:
         nonce = self._clock.new_nonce()
         aged = self._by_age(want)
         failures = 0
+        unknown = False
         while session == self._heartbeat.session_id:
             self.sent += 1
             try:
@@ -251,43 +269,50 @@ class Exchange:
                 )
             except (Unavailable, OutcomeUnknown) as error:
                 failures += 1
+                unknown = unknown or isinstance(error, OutcomeUnknown)
                 if failures == 1:
                     log.warning("the store did not answer an exchange; it is repeated: %s", error)
+                if self._dispatcher.closing and not (batch or unknown):
+                    return None
                 await self._back_off(failures)
             except LeaseLost as error:
                 self._heartbeat.lost(session, str(error))
                 return None
+            except (BackendError, NotOpen):
+                raise
             except StokerError as error:
-                return await self._refused(session, batch, error)
+                await self._refused(session, batch, error)
+                return None
         return None
 
     async def _back_off(self, failures: int) -> None:
         longest = min(BACKOFF_CAP, BACKOFF * 2.0 ** min(failures, 16))
         await asyncio.sleep(longest * self._clock.random())
 
-    async def _refused(
-        self, session: str, batch: Sequence[Settlement], error: StokerError
-    ) -> Exchanged | None:
+    async def _refused(self, session: str, batch: Sequence[Settlement], error: StokerError) -> None:
         """Find the settlement that the store cannot take, and hand in a small one instead."""
         if not batch:
             raise error
+        parts = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
         if len(batch) == 1:
             [only] = batch
             log.error("the store refused the outcome of job %s: %s", only.id, error)
-            if only.error is not None and only.error.code == error.code:
-                # Even the small failure was refused: the lease runs out, a keeper takes it back.
-                return Exchanged([], [])
-            info = ErrorInfo(code=error.code, message=error.message[:500])
-            batch = [Settlement(only.id, only.epoch, only.nonce, Outcome.FAILED, error=info)]
-        middle = len(batch) // 2
-        for part in (batch[:middle], batch[middle:]):
-            if part:
-                answer = await self._until_answered(part, {}, 0)
-                if answer is None:
-                    return None
-                if answer.settled:
-                    self._dispatcher.answered(part, answer.settled)
-        return Exchanged([], []) if session == self._heartbeat.session_id else None
+            if only.outcome is Outcome.FAILED and only.error is not None and not only.error.type:
+                # Even the small failure: let go, so that the store may take the job back.
+                self._dispatcher.answered(batch, [Settled.LEASE_LOST])
+                return
+            parts = [[_small_failure(only, error)]]
+        for part in parts:
+            answer = await self._until_answered(part, {}, 0)
+            if answer is not None:
+                self._dispatcher.answered(part, answer.settled)
+            if session != self._heartbeat.session_id:
+                return
+
+
+def _small_failure(settlement: Settlement, error: StokerError) -> Settlement:
+    info = ErrorInfo(code=error.code, message=error.message[:500])
+    return Settlement(settlement.id, settlement.epoch, settlement.nonce, Outcome.FAILED, error=info)
 
 
 class _Pace:

@@ -74,6 +74,8 @@ class Heartbeat:
         self._clock = clock
         self._describe = describe
         self._news = asyncio.Event()
+        self._shown = asyncio.Event()
+        self._sent_at = -SPACING
         self._failures = 0
         self._answered_at: float | None = None
         self.session_id = clock.new_id()
@@ -105,16 +107,23 @@ class Heartbeat:
             await self._pause()
 
     async def listen(self) -> None:
-        """Beat at once when the store rings for a running job; runs until it is cancelled."""
+        """Beat soon when the store rings for a running job; runs until it is cancelled.
+
+        A cancel is told by a beat; without this it would wait for the next regular one.
+        """
         while True:
             ids = [a.leased.id for a in self._dispatcher.running if a.shown and not a.ended]
-            rang = False
-            if ids:
-                with contextlib.suppress(BackendError):
-                    rang = await self._store.wait(ids=ids, timeout=SPACING * 10)
-            if rang:
-                self.soon()
-            await asyncio.sleep(SPACING * 5)
+            if not ids:
+                self._shown.clear()
+                await self._shown.wait()
+                continue
+            try:
+                if await self._store.wait(ids=ids, timeout=LISTEN_EVERY / 4):
+                    self.soon()
+            except BackendError as error:
+                log.debug("the store cannot ring: %s", error)
+            # Reports of these very jobs ring, too.
+            await asyncio.sleep(LISTEN_EVERY / 8)
 
     def check(self, now: float) -> None:
         """Fence the worker if the last answered beat is too long ago."""
@@ -158,7 +167,7 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         session_id = self.session_id
-        sent_at = self._clock.monotonic()
+        sent_at = self._sent_at = self._clock.monotonic()
         told = self._snapshot()
         spec = self._describe(session_id, self.state)
         try:
@@ -191,11 +200,15 @@ class Heartbeat:
     def _obey(self, reply: BeatReply, told: _Snapshot) -> None:
         by_id = {held.id: attempt for attempt, held in told}
         for attempt, held in told:
-            attempt.shown = attempt.shown or held.ran_for is not None
+            if held.ran_for is not None and not attempt.shown:
+                attempt.shown = True
+                self._shown.set()
         for job_id in reply.lost:
-            self._dispatcher.lose(by_id[job_id])
+            if job_id in by_id:
+                self._dispatcher.lose(by_id[job_id])
         for job_id in reply.cancel:
-            self._dispatcher.call_off(by_id[job_id])
+            if job_id in by_id:
+                self._dispatcher.call_off(by_id[job_id])
         if reply.command is not None:
             self.on_command(reply.command)
 
@@ -208,9 +221,9 @@ class Heartbeat:
             async with asyncio.timeout(self._interval()):
                 await self._news.wait()
         self._news.clear()
-        since = self._clock.monotonic() - (self._answered_at or 0.0)
-        if 0 <= since < SPACING:
-            await asyncio.sleep(SPACING - since)
+        early = self._sent_at + SPACING - self._clock.monotonic()
+        if early > 0:
+            await asyncio.sleep(min(early, SPACING))
 
     def _interval(self) -> float:
         if self._settings.beat is not None:

@@ -22,11 +22,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from stoker.core.clock import Clock
 from stoker.core.errors import StokerError
 from stoker.core.job import ErrorInfo
 from stoker.worker import wire
 from stoker.worker.attempt import Attempt, Stop, Verdict
+from stoker.worker.crew import Crew
 from stoker.worker.runner import Runner
 from stoker.worker.source import TaskSource
 from stoker.worker.tracebacks import MAX_TRACEBACK, shorten
@@ -238,7 +238,7 @@ class ProcessExecutor:
         runner: Runner,
         done: Callable[[Attempt, Verdict], None],
         limit: int,
-        clock: Clock,
+        crew: Crew,
     ) -> None:
         """Make an executor without a child; children come with the work.
 
@@ -247,13 +247,13 @@ class ProcessExecutor:
             runner: Judges what the children cannot tell any more.
             done: Takes verdicts.
             limit: The most children.
-            clock: Time.
+            crew: Keeps the children's asyncio tasks.
         """
+        self._crew = crew
         self._spec = spec
         self._runner = runner
         self._done = done
         self._limit = limit
-        self._clock = clock
         self._ready: deque[Attempt] = deque()
         self._children: dict[_Child, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -338,9 +338,7 @@ class ProcessExecutor:
     def _raise_children(self) -> None:
         while len(self._children) < self._busy and not self._closed:
             child = _Child(self._spec)
-            # A TaskGroup would end with the first child that fails; `aclose` awaits them.
-            life = asyncio.create_task(self._live(child))  # noqa: TID251
-            self._children[child] = life
+            self._children[child] = self._crew.spawn(self._live(child), "stoker-child")
 
     def _give_up(self, child: _Child) -> None:
         """Count on the child no more: the next job gets a fresh one."""
@@ -367,7 +365,7 @@ class ProcessExecutor:
     async def _opened(self, child: _Child) -> bool:
         try:
             await child.open()
-        except (StokerError, OSError, EOFError, TimeoutError) as error:
+        except (StokerError, OSError, EOFError, TimeoutError, wire.BrokenFrame) as error:
             self._cannot_open(child, str(error) or type(error).__name__)
             return False
         except Exception as error:

@@ -239,7 +239,11 @@ class Runner:
 
 def unreadable(error: BaseException) -> Verdict:
     """Say that a payload does not fit its task: trying again would change nothing."""
-    return _buried(error)
+    info = describe(error)
+    if isinstance(error, StokerError):
+        # The message tells all; the frames would be those of our own decoder.
+        info = ErrorInfo(code=info.code, message=info.message, type=info.type)
+    return Verdict(Outcome.FAILED, error=info)
 
 
 def _buried(error: BaseException) -> Verdict:

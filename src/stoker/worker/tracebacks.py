@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Coroutine
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from stoker.core.errors import StokerError
@@ -70,15 +70,19 @@ def _message(error: BaseException) -> str:
 
 
 def _format(error: BaseException) -> str:
-    trimmed = _trim(error.__traceback__)
     try:
-        return "".join(traceback.format_exception(type(error), error, trimmed))
+        story = traceback.TracebackException.from_exception(error)
+        _leave_ours_out(story, set())
+        return "".join(story.format())
     except Exception as broken:  # noqa: BLE001 - formatting calls the task's own code
         return f"<no traceback: formatting it raised {type(broken).__name__}>"
 
 
-def _trim(frames: TracebackType | None) -> TracebackType | None:
-    """Leave out the outermost frames, which are the worker's own."""
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
-        frames = frames.tb_next
-    return frames
+def _leave_ours_out(story: traceback.TracebackException | None, seen: set[int]) -> None:
+    if story is None or id(story) in seen:
+        return
+    seen.add(id(story))
+    theirs = [frame for frame in story.stack if not frame.filename.startswith(_OURS)]
+    story.stack = traceback.StackSummary.from_list(theirs)
+    for other in (story.__cause__, story.__context__, *(story.exceptions or ())):
+        _leave_ours_out(other, seen)

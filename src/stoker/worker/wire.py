@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from stoker.core.errors import StokerError
 from stoker.core.job import ErrorInfo, Leased, LogLine
 from stoker.worker.attempt import Verdict
 from stoker.worker.source import TaskSource
@@ -21,10 +20,8 @@ HEAD = _LENGTH.size
 """Bytes of the length."""
 
 
-class BrokenFrame(StokerError):
-    """What came over the socket is not a message."""
-
-    code = "broken_frame"
+class BrokenFrame(Exception):
+    """What came over the socket is not a message. Never leaves the worker."""
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from stoker.core.task import Registry
 from stoker.settings import LimitSettings, WorkerSettings
 from stoker.worker.asyncs import AsyncExecutor
 from stoker.worker.attempt import Attempt, Executor, Stop, Verdict
+from stoker.worker.crew import Crew
 from stoker.worker.dispatcher import Dispatcher
 from stoker.worker.exchange import Exchange
 from stoker.worker.heartbeat import Heartbeat
@@ -119,6 +120,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
         self._resting = True
+        self._crew = Crew()
+        self._leftovers = 0
         self._processes: ProcessExecutor | None = None
         self._threads: ThreadExecutor | None = None
         self._async: AsyncExecutor | None = None
@@ -148,6 +151,15 @@ class Worker:
     def stuck(self) -> int:
         """How many threads hang in a job that was given up."""
         return 0 if self._threads is None else self._threads.stuck
+
+    @property
+    def leftovers(self) -> int:
+        """How many jobs that were given up still run in this process after the worker ended.
+
+        Neither a thread nor a coroutine that swallows every cancellation can be ended: when this
+        is not 0, end the process with ``os._exit``, or it may never end.
+        """
+        return self._leftovers + self.stuck
 
     @property
     def is_open(self) -> bool:
@@ -251,6 +263,7 @@ class Worker:
                 done=done,
                 stopped=lambda attempt, stack: runner.stopped(attempt, stack=stack),
                 clock=clock,
+                crew=self._crew,
             )
             return self._async
 
@@ -279,7 +292,7 @@ class Worker:
             runner=self._runner,
             done=done,
             limit=settings.processes or settings.concurrency,
-            clock=self._clock,
+            crew=self._crew,
         )
         return self._processes
 
@@ -287,7 +300,9 @@ class Worker:
         done = self._dispatcher.done
         if not self._middleware:
             return make(done)
-        return WrappedExecutor(make, chain=self._middleware, runner=self._runner, done=done)
+        return WrappedExecutor(
+            make, chain=self._middleware, runner=self._runner, done=done, crew=self._crew
+        )
 
     async def _loops(self) -> None:
         limit = asyncio.timeout(None)
@@ -300,6 +315,7 @@ class Worker:
                     self._exchange.listen(),
                     self._exchange.learn(),
                     self._tick(),
+                    self._crew.watch(),
                     self._shut_down(limit),
                 )
             ]
@@ -320,7 +336,8 @@ class Worker:
             async with asyncio.timeout(self._settings.drain):
                 await self._stopping.wait()
         except TimeoutError:
-            log.warning("%d jobs did not end in time; they are given back", self.busy)
+            if self.busy:
+                log.warning("%d jobs did not end in time; they are given back", self.busy)
         self._dispatcher.stop_running(Stop.RELEASE)
         longest = min(LAST_WORDS, float(self._settings.lease))
         limit.reschedule(asyncio.get_running_loop().time() + longest)
@@ -387,6 +404,7 @@ class Worker:
         self._watchdog.stop()
         for executor in self._dispatcher.executors.values():
             await executor.aclose()
+        self._leftovers = await self._crew.dismiss(timeout=1.0)
         if self.is_open:
             await self._heartbeat.leave()
         self.state = WorkerState.ENDED

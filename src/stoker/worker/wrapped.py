@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 
 from stoker.worker.attempt import Attempt, Executor, Stop, Verdict
+from stoker.worker.crew import Crew
 from stoker.worker.middleware import Middleware, wrap
 from stoker.worker.runner import Runner
 
@@ -25,6 +26,7 @@ class WrappedExecutor:
         chain: Sequence[Middleware],
         runner: Runner,
         done: Done,
+        crew: Crew,
     ) -> None:
         """Wrap an executor.
 
@@ -33,7 +35,9 @@ class WrappedExecutor:
             chain: The middleware, the outermost first.
             runner: Judges what middleware raises.
             done: Takes the verdicts.
+            crew: Keeps the asyncio tasks.
         """
+        self._crew = crew
         self._inner = make(self._answer)
         self.patience: Mapping[Stop, float] = self._inner.patience
         self._chain = chain
@@ -48,8 +52,7 @@ class WrappedExecutor:
 
     def start(self, attempt: Attempt) -> None:
         """See `Executor.start`."""
-        # Not in a TaskGroup: one attempt's end must not end its neighbours; `aclose` awaits.
-        self._tasks[attempt] = asyncio.create_task(self._run(attempt))  # noqa: TID251
+        self._tasks[attempt] = self._crew.spawn(self._run(attempt), "stoker-wrapped")
 
     def interrupt(self, attempt: Attempt, stop: Stop) -> None:
         """See `Executor.interrupt`."""
@@ -73,12 +76,7 @@ class WrappedExecutor:
             self._done(attempt, verdict)
 
     async def aclose(self) -> None:
-        """See `Executor.aclose`."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+        """See `Executor.aclose`. The crew ends the tasks."""
         await self._inner.aclose()
 
     async def _run(self, attempt: Attempt) -> None:

@@ -3,6 +3,7 @@ import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from stoker.app.stoker import Stoker
@@ -33,6 +34,7 @@ from stoker.core.job import (
     Settlement,
 )
 from stoker.core.lifecycle import State
+from stoker.core.records import ScheduleSpec
 from stoker.core.retry import RetryPolicy
 from stoker.core.store import Store
 from stoker.settings import LimitSettings, Settings, TaskSettings
@@ -233,11 +235,10 @@ class TestWaiting:
             return datetime.fromisoformat(text)
 
         job = await born.asubmit("2020-01-01")
-        waiting = asyncio.create_task(job.aresult(timeout="10s"))
-        await app.arun(
-            lambda s: settle(s, Outcome.COMPLETED, b'"2020-01-01T00:00:00Z"')
-        )
-        assert await waiting == datetime(2020, 1, 1, tzinfo=UTC)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(job.aresult(timeout="10s"))
+            await app.arun(lambda s: settle(s, Outcome.COMPLETED, b'"2020-01-01T00:00:00Z"'))
+        assert waiting.result() == datetime(2020, 1, 1, tzinfo=UTC)
 
     async def test_result_of_a_dead_letter_raises_with_the_remote_traceback(
         self, app: Stoker
@@ -303,8 +304,7 @@ class TestBlocking:
         app = make_app()
         take = app.task("take")(_take)
         threads = [
-            threading.Thread(target=lambda: [take.submit("x") for _ in range(20)])
-            for _ in range(5)
+            threading.Thread(target=lambda: [take.submit("x") for _ in range(20)]) for _ in range(5)
         ]
         for thread in threads:
             thread.start()
@@ -359,7 +359,5 @@ def _take(text: str) -> str:
     return text
 
 
-def _paused(spec: object) -> object:
-    import msgspec
-
-    return msgspec.structs.replace(spec, paused=True)  # type: ignore[type-var]
+def _paused(spec: ScheduleSpec) -> ScheduleSpec:
+    return msgspec.structs.replace(spec, paused=True)

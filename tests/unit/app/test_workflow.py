@@ -29,9 +29,7 @@ def total(numbers: list[int]) -> int:
 async def lease_all(store: Store) -> list[Leased]:
     await store.beat(SessionSpec(id="s", name="w"), [], ttl=30)
     nonce = SystemClock().new_nonce()
-    return (
-        await store.exchange("s", [], queues={"default": 99}, want=99, nonce=nonce)
-    ).leased
+    return (await store.exchange("s", [], queues={"default": 99}, want=99, nonce=nonce)).leased
 
 
 async def end(store: Store, leased: Leased, outcome: Outcome, result: bytes | None) -> None:

@@ -184,6 +184,16 @@ def test_db_shows_migrates_and_prints(line: Line) -> None:
     assert "no migration is pending" in line("db", "sql").stderr
 
 
+def test_going_back_wants_to_be_sure(line: Line) -> None:
+    line("send", "send_email", "to=a@example.com")
+    assert line.error("db", "migrate", "--to", "0", code=2)["code"] == "invalid_option"
+    assert "would take back 1" in line("db", "migrate", "--to", "0", "--dry-run").stdout
+    assert len(line.json("jobs", "ls")["jobs"]) == 1
+    assert "took back 1" in line("db", "migrate", "--to", "0", "--yes").stdout
+    assert line.json("jobs", "ls")["jobs"] == []
+    assert line.error("db", "migrate", "--to", "99", code=2)["code"] == "unsupported"
+
+
 def test_doctor_finds_nothing_wrong_here(line: Line) -> None:
     found = line.json("doctor")
     verdicts = {f["check"]: f["verdict"] for f in found["findings"]}

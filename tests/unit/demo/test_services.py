@@ -102,12 +102,15 @@ async def test_a_message_over_the_limit_is_refused_and_the_next_is_taken(
 
 async def test_a_client_that_hangs_up_disturbs_nobody(services: DemoServices, talk: Talk) -> None:
     parts = urlsplit(services.smtp_url)
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, seen: unhandled.append(seen))
     for last in (b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf", b"x" * 100_000):
         _, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write(last)
         writer.close()
         await writer.wait_closed()
     assert await talk.say("NOOP") == 250
+    assert unhandled == []
 
 
 async def test_pages_are_served_and_others_are_not(services: DemoServices) -> None:

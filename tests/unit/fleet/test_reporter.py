@@ -46,11 +46,25 @@ class Scene:
         infos = await self.store.inner.sessions(ended=True)
         return next(info.state for info in infos if info.id == session_id)
 
-    async def dies(self, session_id: str) -> None:
+    async def dies(self, session_id: str) -> bool:
         async def is_dead() -> bool:
             return await self.state(session_id) is SessionState.DEAD
 
-        await wait_until(is_dead, "the session is dead")
+        return await wait_until(is_dead, "the session is dead")
+
+    async def were_told(self, *kinds: Kind) -> bool:
+        async def are_there() -> bool:
+            told = [kind for kind in await self.events() if kind in kinds]
+            return told == list(kinds)
+
+        return await wait_until(are_there, f"{kinds} are in the audit trail")
+
+    async def are_queued(self, count: int) -> bool:
+        async def are_all() -> bool:
+            counts = await self.store.inner.counts()
+            return {(t.state, t.count) for t in counts.tallies} == {(State.QUEUED, count)}
+
+        return await wait_until(are_all, "all jobs are queued again")
 
     async def events(self) -> list[Kind]:
         return [event.kind for event in await self.store.inner.events(EventQuery(after=0))]
@@ -74,7 +88,7 @@ async def scene(store: FaultyStore) -> AsyncIterator[Scene]:
 async def test_a_death_takes_the_workers_jobs_back(scene: Scene) -> None:
     dead, alive = await scene.join(11, jobs=2), await scene.join(12, jobs=2)
     scene.reporter.report_death(11)
-    await scene.dies(dead)
+    assert await scene.dies(dead)
     assert await scene.state(alive) is SessionState.ALIVE
     counts = await scene.store.counts()
     assert {(t.state, t.count) for t in counts.tallies} == {(State.QUEUED, 2), (State.ASSIGNED, 2)}
@@ -95,19 +109,14 @@ async def test_a_death_declares_nobody_dead_who_is_only_silent(
     assert isinstance(store, FaultyStore)
     store.inner.world.clock.advance(1000)  # type: ignore[attr-defined]
     scene.reporter.report_death(11)
-    await scene.dies(dead)
+    assert await scene.dies(dead)
     assert await scene.state(silent) is SessionState.ALIVE
 
 
 async def test_a_worker_with_more_jobs_than_one_call_takes_loses_them_all(scene: Scene) -> None:
     await scene.join(11, jobs=2500)
     scene.reporter.report_death(11)
-
-    async def all_are_queued() -> bool:
-        counts = await scene.store.inner.counts()
-        return {(t.state, t.count) for t in counts.tallies} == {(State.QUEUED, 2500)}
-
-    await wait_until(all_are_queued, "all jobs are queued again")
+    assert await scene.are_queued(2500)
 
 
 async def test_a_death_is_reported_until_the_store_takes_it(scene: Scene) -> None:
@@ -115,7 +124,7 @@ async def test_a_death_is_reported_until_the_store_takes_it(scene: Scene) -> Non
     scene.store.plan("sessions", Before(), Before())
     scene.store.plan("reap", Before(), After())
     scene.reporter.report_death(11)
-    await scene.dies(dead)
+    assert await scene.dies(dead)
 
 
 async def test_a_late_report_does_not_hit_who_got_the_same_pid_since(scene: Scene) -> None:
@@ -126,11 +135,7 @@ async def test_a_late_report_does_not_hit_who_got_the_same_pid_since(scene: Scen
     scene.living.add(11)
     successor = await scene.join(11)
     scene.reporter.report(STARTED)
-
-    async def was_told() -> bool:
-        return await scene.events() != []
-
-    await wait_until(was_told, "the reporter went on")
+    assert await scene.were_told(Kind.FLEET_STARTED)
     assert await scene.state(successor) is SessionState.ALIVE
 
 
@@ -138,16 +143,7 @@ async def test_lines_of_the_audit_trail_survive_an_outage_in_order(scene: Scene)
     scene.store.plan("record", Before(), Before())
     scene.reporter.report(STARTED)
     scene.reporter.report(Event(kind=Kind.FLEET_SCALED))
-
-    async def both_are_there() -> bool:
-        return [
-            k for k in await scene.events() if k in {Kind.FLEET_STARTED, Kind.FLEET_SCALED}
-        ] == [
-            Kind.FLEET_STARTED,
-            Kind.FLEET_SCALED,
-        ]
-
-    await wait_until(both_are_there, "both lines are there")
+    assert await scene.were_told(Kind.FLEET_STARTED, Kind.FLEET_SCALED)
 
 
 async def test_a_line_that_may_be_written_is_not_written_again(scene: Scene) -> None:

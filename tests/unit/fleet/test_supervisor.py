@@ -63,12 +63,12 @@ class Scene:
     async def events(self, kind: Kind) -> list[EventRecord]:
         return await self.store.inner.events(EventQuery(after=0, kinds=(kind,)))
 
-    async def session_ends(self, session_id: str, state: SessionState) -> None:
+    async def session_ends(self, session_id: str, state: SessionState) -> bool:
         async def has_ended() -> bool:
             infos = await self.store.inner.sessions(ended=True)
             return any(info.id == session_id and info.state is state for info in infos)
 
-        await wait_until(has_ended, f"the session is {state}")
+        return await wait_until(has_ended, f"the session is {state}")
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def test_a_killed_worker_is_replaced_and_its_session_declared_dead(
         (pid,) = await scene.ready(1)
         session = await scene.beat(pid)
         os.kill(pid, signal.SIGKILL)
-        await scene.session_ends(session, SessionState.DEAD)
+        assert await scene.session_ends(session, SessionState.DEAD)
         (replacement,) = await scene.ready(2)
         assert replacement != pid
         (event,) = await scene.events(Kind.FLEET_RESTARTED_WORKER)
@@ -124,7 +124,7 @@ async def test_a_death_is_reported_even_if_the_store_was_away(store: FaultyStore
         session = await scene.beat(pid)
         store.plan("sessions", Before(), Before())
         os.kill(pid, signal.SIGKILL)
-        await scene.session_ends(session, SessionState.DEAD)
+        assert await scene.session_ends(session, SessionState.DEAD)
 
 
 async def test_a_worker_that_left_on_a_signal_by_hand_is_replaced(store: FaultyStore) -> None:
@@ -202,7 +202,7 @@ async def test_a_second_stop_kills(store: FaultyStore) -> None:
         await wait_until(lambda: scene.workers[0].phase == "draining", "it was asked to drain")
         scene.supervisor.stop()
     assert not child.is_alive()
-    await scene.session_ends(session, SessionState.DEAD)
+    assert await scene.session_ends(session, SessionState.DEAD)
 
 
 async def test_whoever_does_not_drain_in_time_is_killed(
@@ -227,7 +227,7 @@ async def test_a_cancelled_supervisor_leaves_nobody_behind(store: FaultyStore) -
     await asyncio.wait({running})
     assert running.cancelled()
     assert not any(child.is_alive() for child in children)
-    await scene.session_ends(session, SessionState.DEAD)
+    assert await scene.session_ends(session, SessionState.DEAD)
 
 
 async def test_a_fleet_without_a_store_still_starts_drains_and_stops(store: FaultyStore) -> None:

@@ -94,33 +94,33 @@ async def test_a_unique_key_that_is_held_gives_the_job_that_holds_it(ask: Asking
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "code", "said"),
+    ("change", "refusal", "said"),
     [
-        ({"task": "shuot"}, 400, "unknown_task", "did you mean 'shout'"),
-        ({"task": None}, 422, "invalid_option", "names no task"),
-        ({"job_type": "add"}, 422, "invalid_option", "give one of them"),
-        ({"payload": {"txt": "hi"}}, 422, "invalid_arguments", "txt"),
-        ({"payload": []}, 422, "invalid_option", "$.payload"),
-        ({"prioritty": "high"}, 422, "invalid_option", "did you mean 'priority'"),
-        ({"priority": "urgent"}, 422, "invalid_option", "high, medium or low"),
-        ({"max_retries": -1}, 422, "invalid_option", "0 to 10000"),
-        ({"max_retries": True}, 422, "invalid_option", "max_retries"),
-        ({"delay": "soon"}, 422, "invalid_option", "'10m'"),
-        ({"delay": -1}, 422, "invalid_option", "delay"),
-        ({"timeout": 0}, 422, "invalid_option", "more than 0"),
-        ({"run_at": "2030-01-31T09:00:00"}, 422, "invalid_option", "no time zone"),
-        ({"queue": "a b"}, 422, "invalid_option", "queue"),
-        ({"unique_key": ""}, 422, "invalid_option", "unique_key"),
-        ({"tenant": "a\0b"}, 422, "invalid_option", "tenant"),
-        ({"id": "mine"}, 422, "invalid_option", "UUID"),
-        ({"retry": {"backof": "fixed"}}, 422, "invalid_option", "retry"),
-        ({"retry": {"backoff": "random"}}, 422, "invalid_option", "fixed, linear"),
+        ({"task": "shuot"}, (400, "unknown_task"), "did you mean 'shout'"),
+        ({"task": None}, (422, "invalid_option"), "names no task"),
+        ({"job_type": "add"}, (422, "invalid_option"), "give one of them"),
+        ({"payload": {"txt": "hi"}}, (422, "invalid_arguments"), "txt"),
+        ({"payload": []}, (422, "invalid_option"), "$.payload"),
+        ({"prioritty": "high"}, (422, "invalid_option"), "did you mean 'priority'"),
+        ({"priority": "urgent"}, (422, "invalid_option"), "high, medium or low"),
+        ({"max_retries": -1}, (422, "invalid_option"), "0 to 10000"),
+        ({"max_retries": True}, (422, "invalid_option"), "max_retries"),
+        ({"delay": "soon"}, (422, "invalid_option"), "'10m'"),
+        ({"delay": -1}, (422, "invalid_option"), "delay"),
+        ({"timeout": 0}, (422, "invalid_option"), "more than 0"),
+        ({"run_at": "2030-01-31T09:00:00"}, (422, "invalid_option"), "no time zone"),
+        ({"queue": "a b"}, (422, "invalid_option"), "queue"),
+        ({"unique_key": ""}, (422, "invalid_option"), "unique_key"),
+        ({"tenant": "a\0b"}, (422, "invalid_option"), "tenant"),
+        ({"id": "mine"}, (422, "invalid_option"), "UUID"),
+        ({"retry": {"backof": "fixed"}}, (422, "invalid_option"), "retry"),
+        ({"retry": {"backoff": "random"}}, (422, "invalid_option"), "fixed, linear"),
     ],
 )
 async def test_a_job_that_means_nothing_is_refused_with_what_was_expected(
-    ask: Asking, hand: Hand, change: dict[str, Any], status: int, code: str, said: str
+    ask: Asking, hand: Hand, change: dict[str, Any], refusal: tuple[int, str], said: str
 ) -> None:
-    error = (await ask.post("/jobs", JOB | change)).refused(status, code)
+    error = (await ask.post("/jobs", JOB | change)).refused(*refusal)
     assert said in error["message"]
     assert await hand.all_jobs() == []
 

@@ -1,7 +1,7 @@
 """A job around a task: what it reports, and a cancel when it has come far enough."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ class JobAround:
         self.reports: list[tuple[float, str | None]] = []
         self.lines: list[str] = []
         self.cancel_from: float | None = None
+        self.cancel_when: Callable[[], bool] = lambda: False
 
     def progress(self, done: float, note: str | None) -> None:
         self.reports.append((done, note))
@@ -28,9 +29,9 @@ class JobAround:
         self.lines.append(message)
 
     def is_cancelled(self) -> bool:
-        return self.cancel_from is not None and any(
-            done >= self.cancel_from for done, _ in self.reports
-        )
+        if self.cancel_from is not None and self.shares:
+            return max(self.shares) >= self.cancel_from
+        return self.cancel_when()
 
     @property
     def shares(self) -> list[float]:

@@ -142,6 +142,16 @@ def test_a_photo_is_turned_upright_and_its_metadata_stay_behind(
         assert dict(made.getexif()) == {}
 
 
+def test_a_photo_with_a_second_picture_inside_stays_a_jpeg(
+    tmp_path: Path, settings: TaskSettings
+) -> None:
+    frames = [Image.new("RGB", (10, 10), colour) for colour in (RED, BLUE)]
+    frames[0].save(tmp_path / "in.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    done = process_image("in.jpg", width=5, settings=settings)
+    assert done.format == "jpeg"
+    assert near(pixel(done.file, (2, 2)), RED)
+
+
 def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path, settings: TaskSettings) -> None:
     frames = [Image.new("RGB", (10, 10), colour) for colour in (RED, BLUE)]
     frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])

@@ -273,6 +273,11 @@ def load(source: TaskSource) -> Registry:
     return registry()
 
 
+async def until(look: Callable[[], Any], description: str) -> None:
+    """Wait until an async predicate holds."""
+    await wait_until(look, description, timeout=30)
+
+
 class Bench:
     """A worker on a store, and what tests ask of both."""
 
@@ -287,7 +292,7 @@ class Bench:
 
     async def submit(self, task: str, payload: Any = None, **options: Any) -> str:
         """Submit one job; five seconds of limit and no retry unless told otherwise."""
-        given = {"timeout": 5.0, "retry": NO_RETRY} | options
+        given: dict[str, Any] = {"timeout": 5.0, "retry": NO_RETRY} | options
         spec = JobSpec(
             id=self.clock.new_id(),
             task=task,
@@ -303,35 +308,30 @@ class Bench:
         assert record is not None
         return record
 
-    async def ended(self, job_id: str) -> JobRecord:
-        async def look() -> JobRecord | None:
-            record = await self.get(job_id)
-            return record if record.state in TERMINAL else None
+    async def until(
+        self, job_id: str, holds: Callable[[JobRecord], bool], description: str
+    ) -> JobRecord:
+        """Wait until something holds of a job, and return the job."""
 
-        found = await wait_until(look, f"job {job_id} has ended", timeout=30)
-        assert found is not None
-        return found
+        async def look() -> bool:
+            return holds(await self.get(job_id))
+
+        await until(look, f"job {job_id} {description}")
+        return await self.get(job_id)
+
+    async def ended(self, job_id: str) -> JobRecord:
+        return await self.until(job_id, lambda r: r.state in TERMINAL, "has ended")
 
     async def in_state(self, job_id: str, state: State) -> JobRecord:
-        async def look() -> JobRecord | None:
-            record = await self.get(job_id)
-            return record if record.state is state else None
-
-        found = await wait_until(look, f"job {job_id} is {state}", timeout=30)
-        assert found is not None
-        return found
+        return await self.until(job_id, lambda r: r.state is state, f"is {state}")
 
     async def tried(self, job_id: str, times: int = 1) -> JobRecord:
         """Wait until so many attempts have ended."""
-
-        async def look() -> JobRecord | None:
-            record = await self.get(job_id)
-            over = [a for a in record.attempts if a.outcome is not None]
-            return record if len(over) >= times else None
-
-        found = await wait_until(look, f"job {job_id} was tried", timeout=30)
-        assert found is not None
-        return found
+        return await self.until(
+            job_id,
+            lambda r: sum(a.outcome is not None for a in r.attempts) >= times,
+            f"was tried {times} times",
+        )
 
     async def cancel(self, job_id: str) -> str:
         [answer] = await self.store.cancel(JobQuery(ids=(job_id,)))
@@ -344,7 +344,7 @@ class Bench:
 
 
 def settings(**changes: Any) -> WorkerSettings:
-    quick = {"drain": Seconds(5), "poll": Seconds(0.2), "concurrency": 4}
+    quick: dict[str, Any] = {"drain": Seconds(5), "poll": Seconds(0.2), "concurrency": 4}
     return WorkerSettings(**(quick | changes))
 
 
@@ -357,6 +357,7 @@ async def bench(
     source: TaskSource | None = None,
     limits: LimitSettings | None = None,
     middleware: Sequence[Middleware] = (),
+    isolated: bool = True,
     start: bool = True,
     **changes: Any,
 ) -> AsyncIterator[Bench]:
@@ -372,7 +373,7 @@ async def bench(
             settings=settings(**changes),
             limits=limits or LimitSettings(),
             clock=clock,
-            source=source or TaskSource(),
+            source=(source or TaskSource()) if isolated else None,
             name="tester",
             middleware=middleware,
             child_module=CHILD,
@@ -385,6 +386,6 @@ async def bench(
         finally:
             release.set()
             if made.task is not None:
-                worker.stop()
+                made.worker.stop()
                 async with asyncio.timeout(20):
                     await made.task

@@ -5,11 +5,13 @@ good ones must complete, the bad one must end with its reason, and its slot must
 """
 
 import asyncio
+import os
 from typing import Any
 
+import msgspec
 import pytest
 
-from stoker.core.job import JobRecord
+from stoker.core.job import JobRecord, SessionSpec
 from stoker.core.lifecycle import State
 from stoker.core.task import Registry, Task, TaskOptions
 from stoker.testing import wait_until
@@ -162,9 +164,9 @@ async def test_a_suspect_runs_in_a_child_whatever_its_task_says() -> None:
         record = await b.ended(job_id)
         assert record.state is State.COMPLETED
         assert record.result is not None
-        worker, pid, in_main_thread = kit.msgspec.json.decode(record.result)
+        worker, pid, in_main_thread = msgspec.json.decode(record.result)
         assert worker == "tester"
-        assert pid != kit.os.getpid()
+        assert pid != os.getpid()
         assert in_main_thread
 
 
@@ -175,14 +177,12 @@ async def test_an_async_suspect_runs_in_a_child_too() -> None:
         b.start()
         record = await b.ended(job_id)
         assert record.state is State.COMPLETED
-        assert record.result == kit.msgspec.Raw(b"42")
+        assert record.result == msgspec.Raw(b"42")
         assert b.worker.children
 
 
 async def lose_once(b: Bench, job_id: str) -> None:
     """Let a session lease the job and die."""
-    from stoker.core.job import SessionSpec
-
     await b.store.beat(SessionSpec(id="victim", name="victim"), (), ttl=30)
     given = await b.store.exchange("victim", (), queues={"default": 1}, want=1, nonce="0" * 32)
     assert [leased.id for leased in given.leased] == [job_id]
@@ -190,20 +190,21 @@ async def lose_once(b: Bench, job_id: str) -> None:
     assert (await b.get(job_id)).lost == 1
 
 
-async def test_tasks_that_need_a_process_are_put_off_by_a_worker_without_a_source() -> None:
-    from stoker.settings import LimitSettings
-    from stoker.worker.worker import Worker
-
-    async with bench(start=False) as b:
-        job_id = await b.submit("process.plain_double", {"number": 1})
-        b.worker = Worker(
-            b.store, kit.registry(), settings=kit.settings(), limits=LimitSettings()
-        )
-        b.start()
-        record = await b.in_state(job_id, State.SCHEDULED)
+async def test_a_process_task_is_put_off_by_a_worker_that_cannot_start_children() -> None:
+    async with bench(isolated=False) as b:
+        record = await b.tried(await b.submit("process.plain_double", {"number": 1}))
+        assert record.state is State.SCHEDULED
         assert record.attempt == 0
         assert record.attempts[0].error is not None
         assert record.attempts[0].error.code == "no_executor"
+
+
+async def test_a_suspect_runs_as_usual_where_no_child_can_be_started() -> None:
+    async with bench(isolated=False, start=False) as b:
+        job_id = await b.submit("double", {"number": 4})
+        await lose_once(b, job_id)
+        b.start()
+        assert (await b.ended(job_id)).state is State.COMPLETED
 
 
 def test_the_matrix_names_tasks_that_exist() -> None:

@@ -41,7 +41,7 @@ JobLimit = Annotated[int, Query(ge=1, le=10_000, description="Jobs in the answer
 @router.post(
     "",
     status_code=201,
-    responses=answers(WorkflowView, status=201, body=True, refuses=(404,)),
+    responses=answers(WorkflowView, status=201, body=True, refuses=(404, 409)),
     openapi_extra=takes(GraphBody, example=_EXAMPLE),
 )
 async def submit_workflow(request: Request) -> Response:

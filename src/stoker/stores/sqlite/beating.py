@@ -1,7 +1,6 @@
 """Sessions: their heartbeats, their goodbyes, and what is asked of them."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +15,8 @@ from stoker.core.job import (
     SessionState,
 )
 from stoker.stores.sqlite.ending import End, end_attempts
-from stoker.stores.sqlite.phrases import ASSIGNED, LEASED_CODES, RUNNING, phrase
+from stoker.stores.sqlite.leasing import Pick
+from stoker.stores.sqlite.phrases import ASSIGNED, LEASED_CODES, phrase
 from stoker.stores.sqlite.reporting import keep_reports
 from stoker.stores.sqlite.transaction import Card, Transaction, to_json
 
@@ -34,15 +34,17 @@ _LEAVE = "UPDATE sessions SET state = 'left', ended_at = ? WHERE seq = ?"
 _LOOK = """
     SELECT json_group_array(json_array(
         j.seq, j.state, j.session IS ?1 AND j.epoch IS h.value ->> 1 AND j.nonce IS h.value ->> 2,
-        coalesce(j.cancel_requested, 0), j.queue, j.priority, j.workflow_id) ORDER BY h.key)
+        coalesce(j.cancel_requested, 0)) ORDER BY h.key)
     FROM jsonb_each(?2) AS h LEFT JOIN jobs AS j ON j.id = h.value ->> 0"""
 _START = phrase("""
     UPDATE jobs SET state = 4, started_at = coalesce(started_at, h.value ->> 1)
     FROM jsonb_each(?) AS h WHERE jobs.seq = h.value ->> 0 AND jobs.{leased}""")
 _UNNAMED = phrase("""
-    {cards} WHERE j.session = ? AND j.{leased} AND j.leased_at < ?
+    {cards} INDEXED BY jobs_leased WHERE j.session = ? AND j.{leased} AND j.leased_at < ?
         AND j.id NOT IN (SELECT value FROM json_each(?))""")
-_HELD_BY = phrase("{cards} WHERE j.session = ? AND j.{leased} ORDER BY j.seq")
+_HELD_BY = phrase(
+    "{cards} INDEXED BY jobs_leased WHERE j.session = ? AND j.{leased} ORDER BY j.seq"
+)
 _LIVING = """
     SELECT json_group_array(json_array(seq, id, name)) FROM sessions
     WHERE ended_at IS NULL AND id IN (SELECT value FROM json_each(?))"""
@@ -60,17 +62,20 @@ class _Look(msgspec.Struct, array_like=True, gc=False):
     state: int | None
     fits: int
     cancel_requested: int
-    queue: str | None
-    priority: int | None
-    workflow_id: str | None
 
 
 _read_session = msgspec.json.Decoder(_Session).decode
 _read_looks = msgspec.json.Decoder(list[_Look]).decode
 
 
-def beat(tx: Transaction, spec: SessionSpec, told: Sequence[HeldJob], ttl: float) -> BeatReply:
-    """See `Store.beat`."""
+def beat(
+    tx: Transaction,
+    spec: SessionSpec,
+    told: Sequence[HeldJob],
+    ttl: float,
+    given: Mapping[str, Pick],
+) -> BeatReply:
+    """See `Store.beat`; ``given`` is the handle's own memory of leases."""
     found = tx.value(_FIND, spec.id)
     session = _join(tx, spec) if found is None else _read_session(found)
     if session.state in {SessionState.LEFT, SessionState.DEAD}:
@@ -86,7 +91,7 @@ def beat(tx: Transaction, spec: SessionSpec, told: Sequence[HeldJob], ttl: float
         if look.fits and look.state in LEASED_CODES
     ]
     owned = {job.id for job, _ in mine_now}
-    _keep_starts(tx, mine_now)
+    _keep_starts(tx, mine_now, given)
     keep_reports(tx, [(look.seq, job) for job, look in mine_now if _speaks(job) and look.seq])
     _release_unnamed(tx, session, owned, ttl, actor)
     _renew(tx, session, spec, ttl, actor)
@@ -143,15 +148,20 @@ def command(tx: Transaction, ids: Sequence[str], asked: Command, actor: str) -> 
     told = [session_id for session_id in wanted if session_id in found]
     for session_id in told:
         worker = found[session_id][1]
-        details = {"session": session_id, "command": asked.value}
-        tx.log(Kind.WORKER_COMMANDED, actor, worker=worker, **details)
+        tx.log(Kind.WORKER_COMMANDED, actor, worker=worker, session=session_id, command=asked.value)
     return told
 
 
 def _join(tx: Transaction, spec: SessionSpec) -> _Session:
     tx.run(_JOIN, spec.id, spec.name, tx.now, to_json(spec))
-    details = {"session": spec.id, "host": spec.host, "pid": spec.pid}
-    tx.log(Kind.WORKER_JOINED, f"worker:{spec.name}", worker=spec.name, **details)
+    tx.log(
+        Kind.WORKER_JOINED,
+        f"worker:{spec.name}",
+        worker=spec.name,
+        session=spec.id,
+        host=spec.host,
+        pid=spec.pid,
+    )
     return _Session(tx.db.last_insert_rowid(), SessionState.ALIVE.value, None)
 
 
@@ -168,19 +178,19 @@ def _renew(tx: Transaction, session: _Session, spec: SessionSpec, ttl: float, ac
         tx.log(Kind.WORKER_LEFT, actor, worker=spec.name, session=spec.id)
 
 
-def _keep_starts(tx: Transaction, mine: Sequence[tuple[HeldJob, _Look]]) -> None:
-    begun: dict[Any, float] = {}
+def _keep_starts(
+    tx: Transaction, mine: Sequence[tuple[HeldJob, _Look]], given: Mapping[str, Pick]
+) -> None:
+    begun: dict[int, float] = {}
     for job, look in mine:
-        if job.ran_for is None or look.state != ASSIGNED or look.seq in begun:
+        if job.ran_for is None or look.seq is None:
             continue
-        begun[look.seq] = tx.now - job.ran_for
-        for state, n in ((ASSIGNED, -1), (RUNNING, 1)):
-            key: Any = (look.queue, look.priority, state)
-            tx.books.moved[key] = tx.books.moved.get(key, 0) + n
-            if look.workflow_id is not None:
-                flow = (look.workflow_id, state)
-                tx.books.flows[flow] = tx.books.flows.get(flow, 0) + n
-        tx.books.changed.append(job.id)
+        pick = given.get(job.id)
+        if pick is not None:
+            pick.begun = True
+        if look.state == ASSIGNED and look.seq not in begun:
+            begun[look.seq] = tx.now - job.ran_for
+            tx.books.changed.append(job.id)
     if begun:
         tx.run(_START, to_json(list(begun.items())))
 

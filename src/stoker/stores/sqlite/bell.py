@@ -72,6 +72,11 @@ class Waiter:
         self.rung = False
         self.closed = False
 
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.rung or self.closed
+
     def hear(self, queues: Collection[str] | None, ids: Collection[str] | None) -> None:
         """Listen to news; None stands for anything."""
         if self.ids and (ids is None or not self.ids.isdisjoint(ids)):
@@ -131,16 +136,12 @@ class Bell:
             self._waiters.discard(waiter)
 
     async def _watch(self, waiter: Waiter, end: float) -> bool:
-        look = first = await self._look(waiter)
-        if look.all_ended:
-            return True
-        while not (waiter.rung or waiter.closed or look.ready or look.changes != first.changes):
+        first = look = await self._look(waiter)
+        while not (look.ready or look.all_ended or look.changes != first.changes):
             if not await self._sleep(waiter, look, end):
                 return False
-            if waiter.rung or waiter.closed:
+            if waiter.is_done or self._is_due(waiter, look):
                 break
-            if self._is_due(waiter, look):
-                return True
             look = await self._look(waiter)
         return not waiter.closed
 

@@ -7,8 +7,9 @@ from stoker.stores.sqlite.matching import ALL_CODES, Conditions
 from stoker.stores.sqlite.phrases import phrase
 from stoker.stores.sqlite.transaction import Card, Transaction
 
-_CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j")
-_IN_ORDER = " ORDER BY j.seq LIMIT ?) AS j"
+_CARDS = phrase("""
+    SELECT json_group_array({card}) FROM (
+        SELECT * FROM jobs AS j {where} ORDER BY j.seq LIMIT ?) AS j""")
 
 
 def choose(tx: Transaction, query: JobQuery, states: frozenset[int], limit: int) -> list[Card]:
@@ -18,8 +19,7 @@ def choose(tx: Transaction, query: JobQuery, states: frozenset[int], limit: int)
         return []
     narrow(tx, conditions)
     most = len(query.ids) if query.ids else limit
-    statement = f"{_CARDS} {conditions}{_IN_ORDER}"
-    return tx.cards(statement, *conditions.parameters, most)
+    return tx.cards(conditions.fill(_CARDS), *conditions.parameters, most)
 
 
 def narrow(tx: Transaction, conditions: Conditions) -> None:

@@ -6,11 +6,12 @@ store, a network filesystem (SQLite's log needs memory that all its users share)
 
 import os
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from stoker.core.errors import Unsupported
-from stoker.stores.sqlite.faults import cannot_open, read_only, translate
+from stoker.stores.sqlite.faults import cannot_open, translate
 
 BUSY_TIMEOUT = 15_000
 """Milliseconds to wait for programs that write without our lock."""
@@ -34,8 +35,7 @@ def open_writer(path: str, durability: str) -> apsw.Connection:
     _refuse_network(path)
     db = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
-        if db.readonly("main"):
-            raise read_only(path)
+        _refuse_read_only(db)
         db.pragma("synchronous", _SYNCHRONOUS[durability])
         db.wal_autocheckpoint(CHECKPOINT_PAGES)
     except apsw.Error as error:
@@ -76,7 +76,7 @@ def _connect(path: str, flags: int) -> apsw.Connection:
         db.pragma("cache_size", -32_000)
         db.pragma("temp_store", "memory")
         # The first look at the file: here SQLite finds out what it is.
-        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").get
+        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
     except apsw.CantOpenError as error:
         db.close()
         raise cannot_open(path) from error
@@ -86,8 +86,14 @@ def _connect(path: str, flags: int) -> apsw.Connection:
     return db
 
 
-def _folded(text: object) -> str:
-    return str(text).casefold()
+def _refuse_read_only(db: apsw.Connection) -> None:
+    # SQLite opens a file that it may not write for reading, without a word.
+    if db.readonly("main"):
+        raise apsw.ReadOnlyError
+
+
+def _folded(*texts: Any) -> str:
+    return str(texts[0]).casefold()
 
 
 def _refuse_network(path: str) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from stoker.core.errors import LeaseLost
 from stoker.core.job import Exchanged, Settled, Settlement
-from stoker.stores.sqlite.leasing import Leases, Restriction, held, lease, promote
+from stoker.stores.sqlite.leasing import Leases, Pick, Restriction, held, lease, promote
 from stoker.stores.sqlite.phrases import phrase
 from stoker.stores.sqlite.settling import settle
 from stoker.stores.sqlite.transaction import Transaction
@@ -63,12 +63,13 @@ def exchange(
     aged: int,
     ids: Sequence[str],
     idle: dict[str, str],
+    given: dict[str, Pick],
 ) -> Done:
     """See `Store.exchange`.
 
-    Args:
-        idle: The nonce of each session's last exchange that found nothing to lease. Kept in this
-            process only: an idle worker that looks must not cost a write to the disk.
+    ``idle`` is the nonce of each session's last exchange that found nothing to lease, kept by the
+    handle alone: an idle worker that looks must not cost a write to the disk. ``given`` is the
+    handle's memory of leases.
     """
     prelude = _read_prelude(tx.value(_PRELUDE, session_id))
     session = prelude.session
@@ -80,7 +81,7 @@ def exchange(
         )
     if prelude.next_due_at is not None and prelude.next_due_at <= tx.now:
         promote(tx, PROMOTE_AT_ONCE)
-    settled = settle(tx, settlements, f"worker:{session.name}")
+    settled = settle(tx, settlements, f"worker:{session.name}", given)
     if nonce in {session.nonce, idle.get(session_id)}:
         return Done(settled, held(tx, session.seq, nonce))
     if want <= 0:

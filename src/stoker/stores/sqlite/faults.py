@@ -52,10 +52,12 @@ def translate(error: apsw.Error, path: str, *, committing: bool = False) -> Stok
             )
         case apsw.SQLError() | apsw.SchemaChangeError():
             return SchemaMismatch(
-                f"the layout of the store {path!r} is not the one that this Stoker needs ({error}); "
+                f"the layout of the store {path!r} is not what this Stoker needs ({error}); "
                 "bring it up to date with: stoker db migrate",
                 path=path,
             )
+        case _:
+            pass
     if committing:
         return OutcomeUnknown(
             f"the commit to {path!r} failed ({error}); what it held may or may not be kept. "

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from pathlib import Path
+from collections.abc import Iterable
 
 import apsw
 
@@ -11,10 +11,13 @@ from stoker.stores.sqlite import schema
 from stoker.stores.sqlite.bell import Bell
 from stoker.stores.sqlite.connection import open_reader, open_writer, use_log
 from stoker.stores.sqlite.faults import cannot_open, translate
+from stoker.stores.sqlite.leasing import Pick
 from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.reader import Reader
 from stoker.stores.sqlite.transaction import Ledger
 from stoker.stores.sqlite.writer import Writer
+
+_REMEMBERED = 100_000
 
 
 class Handle:
@@ -34,6 +37,8 @@ class Handle:
         """Queues that have a row for sure."""
         self.idle_nonces: dict[str, str] = {}
         """See `exchanging.exchange`."""
+        self.given: dict[str, Pick] = {}
+        """Leases that this handle gave, by the ids of their jobs: a memory, no authority."""
         self.reader = Reader(reading[0], path)
         self._watcher = Reader(reading[1], path)
         self.bell = Bell(path, self._watcher, clock)
@@ -48,9 +53,15 @@ class Handle:
         Raises:
             Unavailable, NotAStore, ReadOnlyStore, SchemaMismatch, Unsupported: It cannot serve.
         """
-        file = str(Path(path).absolute())
-        lock, writing, reading = await asyncio.to_thread(_open_all, file, durability)
-        return cls(file, clock, lock, writing, reading)
+        lock, writing, reading = await asyncio.to_thread(_open_all, path, durability)
+        return cls(path, clock, lock, writing, reading)
+
+    def remember(self, picks: Iterable[Pick]) -> None:
+        """Keep leases that went out, to settle them without a second look."""
+        if len(self.given) >= _REMEMBERED:
+            self.given.clear()
+        for pick in picks:
+            self.given[pick.id] = pick
 
     async def close(self) -> None:
         """Finish what is under way and let go of the file."""

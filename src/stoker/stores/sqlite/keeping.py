@@ -47,30 +47,40 @@ _FORGET_SESSIONS = """
       AND ended_at < coalesce((SELECT submitted_at FROM jobs ORDER BY seq LIMIT 1), 9e99)"""
 _OF_THE_DEAD = phrase("""
     SELECT json_group_array({card}) FROM (
-        SELECT j.* FROM sessions AS s CROSS JOIN jobs AS j ON j.session = s.seq
+        SELECT j.* FROM sessions AS s INDEXED BY sessions_ended
+        CROSS JOIN jobs AS j INDEXED BY jobs_leased ON j.session = s.seq
         WHERE s.ended_at >= ? AND s.state = 'dead' AND j.{leased} LIMIT ?) AS j""")
 _OVERDUE = phrase("""
     SELECT json_group_array({card}) FROM (
-        SELECT * FROM jobs AS j WHERE j.deadline_at < ? AND j.{leased}
+        SELECT * FROM jobs AS j INDEXED BY jobs_deadline WHERE j.deadline_at < ? AND j.{leased}
         ORDER BY j.deadline_at LIMIT ?) AS j""")
 _EXPIRING = phrase("""
     SELECT json_group_array({card}) FROM (
-        SELECT * FROM jobs AS j WHERE j.expires_at < ? AND j.{waiting}
+        SELECT * FROM jobs AS j INDEXED BY jobs_expiring WHERE j.expires_at < ? AND j.{waiting}
         ORDER BY j.expires_at LIMIT ?) AS j""")
 _EXPIRE = phrase("""
     UPDATE jobs SET state = 7, finished_at = ?, error = ?, waiting_for = NULL
     WHERE seq IN (SELECT value FROM json_each(?)) AND {waiting}""")
+_STATES = """
+    SELECT json_group_array(json_array(seq, state)) FROM jobs
+    WHERE seq IN (SELECT value FROM json_each(?))"""
 _FORGET_EVENTS = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?"
 
-_CARDS = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM jobs AS j")
-_CARDS_OF = phrase("SELECT json_group_array({card}) FROM (SELECT * FROM")
-_COUNT = "SELECT count(*) FROM jobs AS j"
-_OVER = """(j.workflow_id IS NULL OR NOT EXISTS (
-    SELECT 1 FROM jobs AS m WHERE m.workflow_id = j.workflow_id AND m.finished_at IS NULL))"""
-_OLD = f" AS j WHERE ? - j.finished_at >= ? AND {_OVER} LIMIT ?) AS j"
+_CARDS = phrase("""
+    SELECT json_group_array({card}) FROM (
+        SELECT * FROM jobs AS j {where} ORDER BY j.seq LIMIT ?) AS j""")
+_COUNT = "SELECT count(*) FROM jobs AS j {where}"
+_OLD = phrase("""
+    SELECT json_group_array({card}) FROM (
+        SELECT * FROM (
+            SELECT * FROM jobs AS j {where} ORDER BY j.finished_at, j.seq LIMIT ?) AS j
+        WHERE ? - j.finished_at >= ? AND (j.workflow_id IS NULL OR NOT EXISTS (
+            SELECT 1 FROM jobs AS m
+            WHERE m.workflow_id = j.workflow_id AND m.finished_at IS NULL))
+        LIMIT ?) AS j""")
 _FORGET = (
-    "UPDATE edges SET parent = NULL, parent_id = (SELECT id FROM jobs WHERE seq = parent)"
-    " WHERE parent IN (SELECT value FROM json_each(?))",
+    """UPDATE edges SET parent = NULL, parent_id = (SELECT id FROM jobs WHERE seq = parent)
+    WHERE parent IN (SELECT value FROM json_each(?))""",
     "DELETE FROM edges WHERE child IN (SELECT value FROM json_each(?))",
     "DELETE FROM attempts WHERE job IN (SELECT value FROM json_each(?))",
     "DELETE FROM logs WHERE job IN (SELECT value FROM json_each(?))",
@@ -132,8 +142,7 @@ def _waiting(tx: Transaction, query: JobQuery, limit: int) -> list[Card]:
         return []
     conditions.add("j.workflow_id IS NULL")
     narrow(tx, conditions)
-    statement = f"{_CARDS} {conditions} ORDER BY j.seq LIMIT ?) AS j"
-    return tx.cards(statement, *conditions.parameters, limit)
+    return tx.cards(conditions.fill(_CARDS), *conditions.parameters, limit)
 
 
 def _old(tx: Transaction, query: JobQuery, older_than: float, keep: int, limit: int) -> list[Card]:
@@ -145,29 +154,21 @@ def _old(tx: Transaction, query: JobQuery, older_than: float, keep: int, limit: 
         if conditions.only_states:
             matching = tx.tallied(conditions.states)
         else:
-            matching = tx.value(f"{_COUNT} {conditions}", *conditions.parameters)
+            matching = tx.value(conditions.fill(_COUNT), *conditions.parameters)
         most = max(0, matching - keep)
     else:
         most = -1
         conditions.add("j.finished_at <= ?", tx.now - older_than)
-    ended = f"(SELECT * FROM jobs AS j {conditions} ORDER BY j.finished_at, j.seq LIMIT ?)"
-    statement = f"{_CARDS_OF} {ended}{_OLD}"
-    return tx.cards(statement, *conditions.parameters, most, tx.now, older_than, limit)
+    return tx.cards(conditions.fill(_OLD), *conditions.parameters, most, tx.now, older_than, limit)
 
 
 def _forget(tx: Transaction, doomed: Sequence[Card]) -> None:
     rows = to_json([card.seq for card in doomed])
     for statement in _FORGET:
         tx.run(statement, rows)
-    flows: set[str] = set()
-    moved = tx.books.moved
     for card in doomed:
-        key = (card.queue, card.priority, card.state)
-        moved[key] = moved.get(key, 0) - 1
-        if card.workflow_id is not None:
-            flow = (card.workflow_id, card.state)
-            tx.books.flows[flow] = tx.books.flows.get(flow, 0) - 1
-            flows.add(card.workflow_id)
+        tx.tally(card.queue, card.priority, card.state, card.workflow_id, -1)
+    flows = {card.workflow_id for card in doomed if card.workflow_id is not None}
     if flows:
         tx.run(_FORGET_FLOWS, to_json(list(flows)))
 
@@ -229,12 +230,4 @@ def _states_after(tx: Transaction, cards: Sequence[Card]) -> dict[int, int]:
     if not cards:
         return {}
     rows = to_json([card.seq for card in cards])
-    return dict(
-        msgspec.json.decode(
-            tx.value(
-                "SELECT json_group_array(json_array(seq, state)) FROM jobs"
-                " WHERE seq IN (SELECT value FROM json_each(?))",
-                rows,
-            )
-        )
-    )
+    return dict(msgspec.json.decode(tx.value(_STATES, rows)))

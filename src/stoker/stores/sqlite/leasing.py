@@ -12,44 +12,51 @@ from stoker.stores.sqlite.transaction import Transaction, to_json
 
 _DUE = phrase("""
     {cards} WHERE j.seq IN (
-        SELECT seq FROM jobs WHERE {due} AND due_at <= ? ORDER BY due_at, seq LIMIT ?)""")
+        SELECT seq FROM jobs INDEXED BY jobs_due
+        WHERE {due} AND due_at <= ? ORDER BY due_at, seq LIMIT ?)""")
 _PROMOTE = phrase(
     "UPDATE jobs SET state = 2 WHERE seq IN (SELECT value FROM json_each(?)) AND {due}"
 )
 
-_PICK = """
+_PICKS = """
     SELECT json_group_array(json_array(
         j.seq, j.id, j.task,
         coalesce(j.payload, (SELECT p.payload FROM payloads AS p WHERE p.job = j.seq)),
         j.queue, j.priority, j.due_at, j.attempt, j.epoch, j.timeout, j.soft_timeout, j.failed,
         j.lost, j.retry, j.links, j.tenant, j.workflow_id, j.headers, j.cancel_requested))"""
 _BEST = phrase(
-    _PICK
-    + """
-    FROM (
-        SELECT * FROM jobs
+    """
+    {picks} FROM (
+        SELECT * FROM jobs INDEXED BY jobs_ready
         WHERE {queued} AND queue = ? AND (expires_at IS NULL OR expires_at >= ?)
-        ORDER BY priority, due_at, seq LIMIT ?) AS j"""
+        ORDER BY priority, due_at, seq LIMIT ?) AS j""",
+    picks=_PICKS,
 )
 _OLDEST_OF = """
     SELECT * FROM (
-        SELECT seq, due_at FROM jobs
+        SELECT seq, due_at FROM jobs INDEXED BY jobs_ready
         WHERE {queued} AND queue = ?1 AND priority = %d AND (expires_at IS NULL OR expires_at >= ?2)
         ORDER BY due_at, seq LIMIT ?3)"""
 _OLDEST = phrase(
-    _PICK
-    + " FROM jobs AS j WHERE j.seq IN (SELECT seq FROM ("
-    + " UNION ALL ".join(_OLDEST_OF % rank for rank in range(3))
-    + ") ORDER BY due_at, seq LIMIT ?3)"
+    """
+    {picks} FROM jobs AS j WHERE j.seq IN (
+        SELECT seq FROM ({each}) ORDER BY due_at, seq LIMIT ?3)""",
+    picks=_PICKS,
+    each=" UNION ALL ".join(_OLDEST_OF % rank for rank in range(3)),
 )
 _NAMED = phrase(
-    _PICK
-    + """
-    FROM jobs AS j
+    """
+    {picks} FROM jobs AS j
     WHERE j.id IN (SELECT value FROM json_each(?)) AND j.{queued}
-      AND (j.expires_at IS NULL OR j.expires_at >= ?)"""
+      AND (j.expires_at IS NULL OR j.expires_at >= ?)""",
+    picks=_PICKS,
 )
-_HELD = phrase(_PICK + " FROM jobs AS j WHERE j.session = ? AND j.nonce = ? AND j.{leased}")
+_HELD = phrase(
+    """
+    {picks} FROM jobs AS j INDEXED BY jobs_leased
+    WHERE j.session = ? AND j.nonce = ? AND j.{leased}""",
+    picks=_PICKS,
+)
 _STOCKED = phrase("""
     SELECT json_group_array(q.value ORDER BY q.key) FROM json_each(?) AS q
     WHERE EXISTS (SELECT 1 FROM jobs WHERE {queued} AND queue = q.value)""")
@@ -90,6 +97,15 @@ class Pick(msgspec.Struct, array_like=True, gc=False):
     workflow_id: str | None
     headers: str | None
     cancel_requested: int | None
+    nonce: str = ""
+    leased_at: float = 0.0
+    begun: bool = False
+    """A beat told that it runs."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its completion concerns no other job, nor a workflow's books."""
+        return not self.links and self.workflow_id is None
 
 
 class Restriction(msgspec.Struct, array_like=True, gc=False):
@@ -118,12 +134,11 @@ class Leases(msgspec.Struct, gc=False):
     """Jobs handed out in one exchange, before they take the shape that callers see."""
 
     picks: list[Pick]
-    nonce: str
     families: Families
 
     def shown(self) -> list[Leased]:
         """Return what the session gets."""
-        return [_leased(pick, self.nonce, self.families.get(pick.seq)) for pick in self.picks]
+        return [_leased(pick, self.families.get(pick.seq)) for pick in self.picks]
 
 
 def promote(tx: Transaction, limit: int) -> int:
@@ -140,7 +155,9 @@ def held(tx: Transaction, session: int, nonce: str) -> Leases:
     """Return what a session holds from an exchange with that nonce."""
     picks = _read_picks(tx.value(_HELD, session, nonce))
     picks.sort(key=lambda pick: (pick.priority, pick.due_at, pick.seq))
-    return Leases(picks, nonce, _families(tx, picks))
+    for pick in picks:
+        pick.nonce = nonce
+    return Leases(picks, _families(tx, picks))
 
 
 def lease(
@@ -162,7 +179,7 @@ def lease(
     if by_age:
         taker.take_oldest(by_age)
     taker.take_best(want)
-    return Leases(taker.picks, nonce, _families(tx, taker.picks))
+    return Leases(taker.picks, _families(tx, taker.picks))
 
 
 def _room(
@@ -237,6 +254,8 @@ class _Taker:
         for pick in picks:
             pick.attempt += 1
             pick.epoch += 1
+            pick.nonce = self._nonce
+            pick.leased_at = tx.now
             key = (pick.queue, pick.priority)
             moved[key] = moved.get(key, 0) + 1
             if pick.workflow_id is not None:
@@ -267,7 +286,7 @@ def _families(tx: Transaction, picks: Sequence[Pick]) -> Families:
     return families
 
 
-def _leased(pick: Pick, nonce: str, parents: list[_Parent] | None) -> Leased:
+def _leased(pick: Pick, parents: list[_Parent] | None) -> Leased:
     results = names = None
     if parents is not None:
         results = {p.id: (p.result or "null").encode() for p in parents if p.completed}
@@ -280,7 +299,7 @@ def _leased(pick: Pick, nonce: str, parents: list[_Parent] | None) -> Leased:
         pick.queue,
         pick.attempt,
         pick.epoch,
-        nonce,
+        pick.nonce,
         pick.timeout,
         pick.soft_timeout,
         pick.failed,

@@ -92,9 +92,10 @@ class Conditions:
             ways_text = " UNION ALL ".join(_BY_STATE[way] for way in ways)
             self.add(f"j.seq IN ({ways_text})")
 
-    def __str__(self) -> str:
-        """Return the clause."""
-        return f"WHERE {' AND '.join(self._parts)}" if self._parts else ""
+    def fill(self, statement: str) -> str:
+        """Put the clause where a statement says ``{where}``."""
+        clause = f"WHERE {' AND '.join(self._parts)}" if self._parts else ""
+        return statement.replace("{where}", clause)
 
     def _add_error(self, text: str) -> None:
         # SQLite folds ASCII by itself; for the rest Python is asked, row by row.

@@ -4,8 +4,6 @@ Statements are constants; data reach SQLite through parameters only. ``phrase`` 
 such as ``{leased}`` once, when a module is imported.
 """
 
-from typing import Any
-
 from stoker.core.job import PRIORITIES, Priority
 from stoker.core.lifecycle import State
 
@@ -26,6 +24,10 @@ CODES: dict[State, int] = {state: code for code, state in enumerate(STATES)}
 BLOCKED, SCHEDULED, QUEUED, ASSIGNED, RUNNING, RETRY_QUEUED, COMPLETED, DEAD, CANCELLED = range(9)
 WAITING_CODES = frozenset({BLOCKED, SCHEDULED, QUEUED, RETRY_QUEUED})
 LEASED_CODES = frozenset({ASSIGNED, RUNNING})
+TALLIED = (BLOCKED, SCHEDULED, QUEUED, ASSIGNED, ASSIGNED, RETRY_QUEUED, COMPLETED, DEAD, CANCELLED)
+"""State to the one under which it is tallied. Assigned and running jobs are tallied together, and
+told apart when somebody asks: else every beat would write, and no settlement would know what to
+subtract without a look at the row."""
 HAS_PARENTS = 1
 HAS_CHILDREN = 2
 
@@ -36,21 +38,20 @@ _CARD = (
     " coalesce(j.waiting_for, 0), coalesce(j.run_anyway, 0), j.workflow_id, j.retry)"
 )
 _PHRASES = {
+    "cards": "SELECT json_group_array({card}) FROM jobs AS j",
     "queued": "state = 2",
     "due": "state IN (1, 5)",
     "leased": "state IN (3, 4)",
     "j.leased": "j.state IN (3, 4)",
     "waiting": "state IN (0, 1, 2, 5)",
     "live": "state < 6",
-    "ended": "finished_at IS NOT NULL",
     "card": _CARD,
-    "cards": f"SELECT json_group_array({_CARD}) FROM jobs j",
 }
 
 
-def phrase(statement: str) -> str:
-    """Fill the names of common phrases into a statement."""
-    for name, text in _PHRASES.items():
+def phrase(statement: str, **more: str) -> str:
+    """Fill the names of common phrases, and of more that are given, into a statement."""
+    for name, text in (more | _PHRASES).items():
         statement = statement.replace(f"{{{name}}}", text)
     return " ".join(statement.split())
 
@@ -60,14 +61,6 @@ def priority_of(rank: int) -> Priority:
     return PRIORITIES[rank]
 
 
-def state_of(code: int) -> State:
-    """Return the state with that number."""
-    return STATES[code]
-
-
 def clean(text: str) -> str:
     """Return a text that UTF-8 can hold: lone surrogates, as in odd file names, become ``?``."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-Row = tuple[Any, ...]

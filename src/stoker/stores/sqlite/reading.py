@@ -23,14 +23,24 @@ from stoker.core.records import (
     WorkflowInfo,
 )
 from stoker.stores.sqlite.matching import ALL_CODES, Conditions, check_limit, place
-from stoker.stores.sqlite.phrases import STATES, phrase, priority_of
+from stoker.stores.sqlite.phrases import ASSIGNED, RUNNING, STATES, phrase, priority_of
 from stoker.stores.sqlite.planning import decode_spec
 from stoker.stores.sqlite.records import read_records, records_of
 from stoker.stores.sqlite.transaction import DAY, MINUTE, to_json
 
+_NEWEST = "SELECT * FROM jobs AS j {where} ORDER BY j.seq DESC LIMIT ?"
 _TALLIES = """
     SELECT json_group_array(json_array(queue, priority, state, n) ORDER BY queue, priority, state)
     FROM tallies WHERE n > 0"""
+_RUNNING = phrase("""
+    SELECT json_group_array(json_array(queue, priority, n)) FROM (
+        SELECT queue, priority, count(*) AS n FROM jobs INDEXED BY jobs_leased
+        WHERE {leased} AND state = 4 GROUP BY queue, priority)""")
+_RUNNING_OF = phrase("""
+    SELECT json_group_array(json_array(workflow_id, n)) FROM (
+        SELECT workflow_id, count(*) AS n FROM jobs INDEXED BY jobs_leased
+        WHERE {leased} AND state = 4 AND workflow_id IN (SELECT value FROM json_each(?))
+        GROUP BY workflow_id)""")
 _SUM = "SELECT coalesce(sum(n), 0) FROM tallies WHERE state IN (SELECT value FROM json_each(?))"
 _OLDEST = phrase("""
     SELECT json_group_array(json_array(name, due_at)) FROM (
@@ -67,9 +77,9 @@ _SCHEDULES = """
         name, spec, paused, next_at, last_at, last_job_id, fired, created_at, updated_at)
         ORDER BY name)
     FROM schedules"""
-_EVENTS = (
-    "SELECT json_group_array(json_array(seq, at, kind, actor, job_id, queue, worker, details))"
-)
+_EVENTS = """
+    SELECT json_group_array(json_array(seq, at, kind, actor, job_id, queue, worker, details))
+    FROM (SELECT * FROM events {where} ORDER BY seq {order} LIMIT ?)"""
 _EVENT_FILTERS = (
     ("job_id", "job_id = ?"),
     ("queue", "queue = ?"),
@@ -154,15 +164,14 @@ def find(db: apsw.Connection, query: JobQuery, cursor: str | None, limit: int) -
     if conditions.states is not None:
         some = _value(db, _SUM, to_json(list(conditions.states)))
         conditions.narrow(some, _value(db, _SUM, to_json(list(ALL_CODES))))
-    chosen = f"SELECT * FROM jobs AS j {conditions} ORDER BY j.seq DESC LIMIT ?"
-    rows = read_records(db, chosen, (*conditions.parameters, limit + 1))
+    rows = read_records(db, conditions.fill(_NEWEST), (*conditions.parameters, limit + 1))
     more = f"j{rows[limit - 1].seq}" if len(rows) > limit else None
     return Page(records_of(db, rows[:limit], logs=False), more)
 
 
 def counts(db: apsw.Connection, now: float, window: float) -> Counts:
     """See `Store.counts`."""
-    tallies = _read_tallies(_value(db, _TALLIES))
+    tallies = _tallies(db)
     return Counts(
         now=when(now),
         tallies=[Tally(q, priority_of(p), STATES[s], n) for q, p, s, n in tallies],
@@ -175,7 +184,7 @@ def counts(db: apsw.Connection, now: float, window: float) -> Counts:
 def queues(db: apsw.Connection) -> list[QueueInfo]:
     """See `Store.queues`."""
     loads: dict[str, dict[State, int]] = {}
-    for name, _, state, n in _read_tallies(_value(db, _TALLIES)):
+    for name, _, state, n in _tallies(db):
         load = loads.setdefault(name, {})
         load[STATES[state]] = load.get(STATES[state], 0) + n
     oldest = _oldest(db)
@@ -198,7 +207,8 @@ def workflows(
     flows = _read_flows(text)
     flows.sort(key=lambda flow: -flow.seq)
     more = f"w{flows[limit - 1].seq}" if len(flows) > limit else None
-    return [_workflow(flow) for flow in flows[:limit]], more
+    running = _running_of(db, flows[:limit])
+    return [_workflow(flow, running.get(flow.id, 0)) for flow in flows[:limit]], more
 
 
 def sessions(db: apsw.Connection, now: float, *, ended: bool) -> list[SessionInfo]:
@@ -232,13 +242,33 @@ def events(db: apsw.Connection, query: EventQuery, limit: int) -> list[EventReco
             parameters.append(value)
     where = f"WHERE {' AND '.join(parts)}" if parts else ""
     order = "DESC" if query.after is None else "ASC"
-    chosen = f"SELECT * FROM events {where} ORDER BY seq {order} LIMIT ?"
-    rows = _read_events(_value(db, f"{_EVENTS} FROM ({chosen})", *parameters, limit))
-    return [_event(row) for row in rows]
+    statement = _EVENTS.replace("{where}", where).replace("{order}", order)
+    return [_event(row) for row in _read_events(_value(db, statement, *parameters, limit))]
 
 
 def _value(db: apsw.Connection, statement: str, *arguments: Any) -> Any:
     return db.execute(statement, arguments).get
+
+
+def _tallies(db: apsw.Connection) -> _Tallies:
+    """Return the tallies, with running jobs told apart from assigned ones."""
+    tallies = _read_tallies(_value(db, _TALLIES))
+    if not any(state == ASSIGNED for _, _, state, _ in tallies):
+        return tallies
+    rows = msgspec.json.decode(_value(db, _RUNNING))
+    running: dict[tuple[str, int], int] = {(queue, rank): n for queue, rank, n in rows}
+    told: _Tallies = []
+    for queue, rank, state, n in tallies:
+        begun = running.get((queue, rank), 0) if state == ASSIGNED else 0
+        told += [(queue, rank, code, m) for code, m in ((state, n - begun), (RUNNING, begun)) if m]
+    return told
+
+
+def _running_of(db: apsw.Connection, flows: Sequence[_Flow]) -> Mapping[str, int]:
+    ids = [flow.id for flow in flows if any(state == ASSIGNED for state, _ in flow.tallies)]
+    if not ids:
+        return {}
+    return dict(msgspec.json.decode(_value(db, _RUNNING_OF, to_json(ids))))
 
 
 def _oldest(db: apsw.Connection) -> Mapping[str, float]:
@@ -255,8 +285,13 @@ def _activity(db: apsw.Connection, now: float, window: float) -> list[Activity]:
     ]
 
 
-def _workflow(flow: _Flow) -> WorkflowInfo:
+def _workflow(flow: _Flow, running: int) -> WorkflowInfo:
     found = {STATES[state]: n for state, n in flow.tallies}
+    if running:
+        found[State.RUNNING] = running
+        found[State.ASSIGNED] -= running
+        if not found[State.ASSIGNED]:
+            del found[State.ASSIGNED]
     state: Any = rules.workflow_state(found)
     return WorkflowInfo(
         id=flow.id,

@@ -12,14 +12,16 @@ from stoker.stores.sqlite.transaction import Transaction, to_json
 Told = HeldJob | Settlement
 
 _PROGRESS = """
-    UPDATE jobs SET progress = coalesce(r.value ->> 1, progress), note = coalesce(r.value ->> 2, note)
+    UPDATE jobs SET
+        progress = coalesce(r.value ->> 1, progress), note = coalesce(r.value ->> 2, note)
     FROM jsonb_each(?) AS r WHERE jobs.seq = r.value ->> 0"""
 _KNOWN_LINES = """
     SELECT json_group_array(json_array(job, at, attempt, message)) FROM logs
     WHERE job IN (SELECT value FROM json_each(?))"""
 _LAST_LINES = """
     SELECT json_group_array(json_array(job, n)) FROM (
-        SELECT job, max(n) AS n FROM logs WHERE job IN (SELECT value FROM json_each(?)) GROUP BY job)"""
+        SELECT job, max(n) AS n FROM logs WHERE job IN (SELECT value FROM json_each(?))
+        GROUP BY job)"""
 _ADD_LINES = """
     INSERT INTO logs (job, n, at, attempt, message)
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM jsonb_each(?)"""
@@ -33,7 +35,11 @@ def keep_reports(tx: Transaction, reports: Sequence[tuple[int, Told]]) -> None:
     """Keep what was told about jobs. Lines told before are not kept twice."""
     if not reports:
         return
-    news = [(seq, t.progress, t.note) for seq, t in reports if t.progress is not None or t.note]
+    news = [
+        (seq, t.progress, t.note)
+        for seq, t in reports
+        if t.progress is not None or t.note is not None
+    ]
     if news:
         tx.run(_PROGRESS, to_json(news))
     spoken = [(seq, told.logs) for seq, told in reports if told.logs]

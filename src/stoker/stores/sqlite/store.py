@@ -82,6 +82,7 @@ class SQLiteStore:
         if durability not in _CAN_LOSE:
             raise InvalidConfig(f"the durability is {durability!r}; expected 'full' or 'fast'")
         self._path = path
+        self._file = str(Path(path).absolute())
         self._durability = durability
         self._clock = clock
         self._handle: Handle | None = None
@@ -95,14 +96,14 @@ class SQLiteStore:
             url=f"sqlite:///{self._path}",
             durability=self._durability,
             can_lose=_CAN_LOSE[self._durability],
-            details={"path": str(Path(self._path).absolute())},
+            details={"path": self._file},
         )
 
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`."""
         if self._handle is not None:
             raise NotOpen(f"the store {self._path!r} is open already; open a second handle instead")
-        self._handle = await Handle.open(self._path, self._durability, self._clock)
+        self._handle = await Handle.open(self._file, self._durability, self._clock)
         return self
 
     async def __aexit__(
@@ -139,7 +140,8 @@ class SQLiteStore:
         ids: Sequence[str] = (),
     ) -> Exchanged:
         """See `Store.exchange`."""
-        idle = self._here().idle_nonces
+        handle = self._here()
+        idle, given = handle.idle_nonces, handle.given
         done = await self._write(
             lambda tx: exchanging.exchange(
                 tx,
@@ -151,13 +153,17 @@ class SQLiteStore:
                 aged=aged,
                 ids=ids,
                 idle=idle,
+                given=given,
             )
         )
+        if done.leases is not None:
+            handle.remember(done.leases.picks)
         return done.shown()
 
     async def beat(self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float) -> BeatReply:
         """See `Store.beat`."""
-        return await self._write(lambda tx: beating.beat(tx, session, held, ttl))
+        given = self._here().given
+        return await self._write(lambda tx: beating.beat(tx, session, held, ttl, given))
 
     async def cancel(
         self, query: JobQuery, *, actor: str = "system", reason: str = "", limit: int = MAX_PAGE

@@ -17,7 +17,7 @@ from stoker.core.job import MAX_LOST, ErrorInfo, JobSpec, Submitted, WorkflowSpe
 from stoker.core.lifecycle import State
 from stoker.core.retry import MAX_RETRIES, RetryPolicy
 from stoker.core.workflow import check_graph
-from stoker.stores.sqlite.phrases import CODES, HAS_CHILDREN, HAS_PARENTS, STATES, phrase
+from stoker.stores.sqlite.phrases import CODES, HAS_PARENTS, STATES, phrase
 from stoker.stores.sqlite.transaction import Transaction, encode, to_json
 
 INLINE = 2_000
@@ -60,9 +60,9 @@ _INSERT_PAYLOAD = "INSERT INTO payloads (job, payload) VALUES (?, ?)"
 _INSERT_EDGES = """
     INSERT INTO edges (child, place, parent)
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM jsonb_each(?)"""
-_MARK_PARENTS = f"""
-    UPDATE jobs SET links = links | {HAS_CHILDREN}
-    WHERE seq IN (SELECT value FROM json_each(?)) AND NOT links & {HAS_CHILDREN}"""
+_MARK_PARENTS = """
+    UPDATE jobs SET links = links | 2
+    WHERE seq IN (SELECT value FROM json_each(?)) AND NOT links & 2"""
 _INSERT_FLOW = """
     INSERT INTO workflows (id, name, submitted_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"""
 _MAKE_QUEUES = """
@@ -100,14 +100,18 @@ def _submit_workflow(
         return [_refused(spec, refused) for spec in specs]
     made = tx.run(_INSERT_FLOW, workflow.id, workflow.name, tx.now) if new else 0
     if made:
-        details = {"workflow": workflow.id, "name": workflow.name, "jobs": len(new)}
-        tx.log(Kind.WORKFLOW_SUBMITTED, actor, **details)
+        tx.log(
+            Kind.WORKFLOW_SUBMITTED,
+            actor,
+            workflow=workflow.id,
+            name=workflow.name,
+            jobs=len(new),
+        )
     # The order of the batch is the order of submission; parents are decided before children.
     batch.number(new)
     order = check_graph(_inner_graph(new)) if new else []
     answers = {i: batch.accept(new[i], new[i].workflow_id or workflow.id) for i in order}
-    created = dict(answers)
-    return [created.pop(spec.id, None) or batch.again(spec.id) for spec in specs]
+    return [answers.pop(spec.id) if spec.id in answers else batch.again(spec.id) for spec in specs]
 
 
 class _Batch:

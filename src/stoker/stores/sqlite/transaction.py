@@ -22,6 +22,7 @@ from stoker.stores.sqlite.phrases import (
     RETRY_QUEUED,
     SCHEDULED,
     STATES,
+    TALLIED,
     clean,
     phrase,
 )
@@ -61,7 +62,9 @@ _TALLIED = """
 _CLEAR_FLOWS = """
     DELETE FROM workflow_tallies
     WHERE n = 0 AND workflow_id IN (SELECT value FROM json_each(?))"""
-_WORKERS = "SELECT json_group_object(seq, name) FROM sessions WHERE seq IN (SELECT value FROM json_each(?))"
+_WORKERS = """
+    SELECT json_group_object(seq, name) FROM sessions
+    WHERE seq IN (SELECT value FROM json_each(?))"""
 DAY = 86_400.0
 
 
@@ -202,11 +205,7 @@ class Transaction:
 
     def shift(self, card: Card, after: int) -> None:
         """Note that a job's state changes."""
-        moved, key = self.books.moved, (card.queue, card.priority, card.state)
-        moved[key] = moved.get(key, 0) - 1
-        if card.workflow_id is not None:
-            flow = (card.workflow_id, card.state)
-            self.books.flows[flow] = self.books.flows.get(flow, 0) - 1
+        self.tally(card.queue, card.priority, card.state, card.workflow_id, -1)
         self.enter(card.queue, card.priority, after, card.workflow_id)
         if card.state in LEASED_CODES:
             self.books.freed.add(card.queue)
@@ -214,16 +213,28 @@ class Transaction:
 
     def enter(self, queue: str, priority: int, state: int, workflow_id: str | None) -> None:
         """Note that a job comes into a state."""
-        books, key = self.books, (queue, priority, state)
-        books.moved[key] = books.moved.get(key, 0) + 1
+        self.tally(queue, priority, state, workflow_id, 1)
+        if state in {QUEUED, SCHEDULED, RETRY_QUEUED}:
+            self.books.rung.add(queue)
+
+    def tally(self, queue: str, priority: int, state: int, workflow_id: str | None, n: int) -> None:
+        """Note that so many jobs more, or less, are in a state."""
+        books, code = self.books, TALLIED[state]
+        key = (queue, priority, code)
+        books.moved[key] = books.moved.get(key, 0) + n
         if workflow_id is not None:
-            flow = (workflow_id, state)
-            books.flows[flow] = books.flows.get(flow, 0) + 1
-        if state in (QUEUED, SCHEDULED, RETRY_QUEUED):
-            books.rung.add(queue)
+            flow = (workflow_id, code)
+            books.flows[flow] = books.flows.get(flow, 0) + n
 
     def count(
-        self, queue: str, task: str, outcome: str, n: int = 1, waited: float = 0.0, ran: float = 0.0
+        self,
+        queue: str,
+        task: str,
+        outcome: str,
+        *,
+        n: int = 1,
+        waited: float = 0.0,
+        ran: float = 0.0,
     ) -> None:
         """Note activity of this minute."""
         minute = int(self.now // MINUTE) * MINUTE
@@ -268,7 +279,11 @@ class Transaction:
         return written + noted
 
     def tallied(self, states: Collection[int]) -> int:
-        """Return how many jobs are in some states at this point of the transaction."""
+        """Return how many jobs are in some states at this point of the transaction.
+
+        Assigned and running ones count as one state.
+        """
+        states = {TALLIED[state] for state in states}
         written: int = self.value(_TALLIED, to_json(list(states)))
         noted = sum(
             n

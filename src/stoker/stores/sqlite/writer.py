@@ -175,9 +175,13 @@ class Writer:
     def _flush(self, first: Command) -> bool:
         """Commit one group; return False when the writer was told to stop."""
         group = _Group(first)
+        books: Ledger | None = None
         self._lock.acquire()
         try:
-            books = self._run_alone(group) if first.alone else self._commit(group)
+            if first.alone:
+                self._run_alone(group)
+            else:
+                books = self._commit(group)
         finally:
             self._lock.release()
         if books is not None:

@@ -2,6 +2,7 @@
 
 from stoker.testing.conformance.faults import Faults
 from stoker.testing.conformance.leasing import Leases, Limits, Order, Repeating, RungIds
+from stoker.testing.conformance.model import Model
 from stoker.testing.conformance.moments import Deadlines, Deaths, Waking
 from stoker.testing.conformance.operators import Cancelling, Purging, Queues, Requeueing
 from stoker.testing.conformance.plans import Firings, Leading, Schedules
@@ -53,6 +54,7 @@ class StoreConformance(
     TwoHands,
     Keeping,
     Faults,
+    Model,
 ):
     """Every promise of `stoker.core.store.Store`, as tests.
 

@@ -1,0 +1,130 @@
+"""Attempts that ended well: the fast path of nearly all settlements.
+
+One statement writes them all, with the fence in it. What the books need besides is known from the
+lease, if this handle gave it (`complete_given`), else from a look at the rows (`complete`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from stoker.core.job import Outcome, Settlement
+from stoker.core.lifecycle import LEASED, Event, State, move
+from stoker.stores.sqlite.ending import cascade
+from stoker.stores.sqlite.leasing import Pick
+from stoker.stores.sqlite.phrases import ASSIGNED, COMPLETED, HAS_CHILDREN, phrase
+from stoker.stores.sqlite.transaction import Transaction, to_json
+
+_COMPLETE = phrase("""
+    UPDATE jobs SET
+        state = 6, result = s.value ->> 3, started_at = coalesce(started_at, s.value ->> 4),
+        finished_at = ?, deadline_at = NULL
+    FROM jsonb_each(?) AS s
+    WHERE jobs.seq = s.value ->> 0 AND jobs.epoch = s.value ->> 1 AND jobs.nonce = s.value ->> 2
+      AND jobs.{leased}""")
+# A child may have been submitted since the lease was given: then this is not the place.
+_COMPLETE_CHILDLESS = _COMPLETE + " AND NOT jobs.links & 2"
+
+if {move(state, Event.COMPLETE) for state in LEASED} != {State.COMPLETED}:
+    raise AssertionError("the fast path writes 'completed', and the table says otherwise")
+
+
+class Look(msgspec.Struct, array_like=True, gc=False):
+    """What a look at the row of a job that is to be settled gives; ``seq`` 0: there is none."""
+
+    seq: int
+    state: int
+    fits: int
+    """Whether the fence is that of the job's last lease."""
+    queue: str
+    priority: int
+    task: str
+    due_at: float
+    leased_at: float
+    started_at: float | None
+    links: int
+    workflow_id: str | None
+
+
+def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> bool:
+    """Complete jobs whose leases this handle gave; all of them or, answering False, none."""
+    if not done:
+        return True
+    now = tx.now
+    rows = [
+        (pick.seq, told.epoch, told.nonce, _text(told.result), _began(now, told.ran_for))
+        for pick, told in done
+    ]
+    tx.db.execute("SAVEPOINT given")
+    if tx.run(_COMPLETE_CHILDLESS, now, to_json(rows)) != len(rows):
+        tx.db.execute("ROLLBACK TO given; RELEASE given")
+        return False
+    tx.db.execute("RELEASE given")
+    sums = _Sums()
+    for pick, told in done:
+        sums.add(pick.queue, pick.priority, pick.task, pick.leased_at - pick.due_at, told.ran_for)
+    sums.write(tx)
+    tx.books.changed += [told.id for _, told in done]
+    return True
+
+
+def complete(tx: Transaction, done: Sequence[tuple[Look, Settlement]]) -> None:
+    """Complete jobs that were looked at in this transaction, and tell their children."""
+    if not done:
+        return
+    sums = _Sums()
+    rows: list[tuple[Any, ...]] = []
+    parents: list[tuple[int, int]] = []
+    for look, told in done:
+        started_at = look.started_at
+        if started_at is None:
+            started_at = _began(tx.now, told.ran_for)
+        rows.append((look.seq, told.epoch, told.nonce, _text(told.result), started_at))
+        ran = None if started_at is None else tx.now - started_at
+        sums.add(look.queue, look.priority, look.task, look.leased_at - look.due_at, ran)
+        if look.links & HAS_CHILDREN:
+            parents.append((look.seq, 0))
+        if look.workflow_id is not None:
+            for state, n in ((ASSIGNED, -1), (COMPLETED, 1)):
+                key = (look.workflow_id, state)
+                tx.books.flows[key] = tx.books.flows.get(key, 0) + n
+    changed = tx.run(_COMPLETE, tx.now, to_json(rows))
+    if changed != len(rows):
+        raise RuntimeError(f"{len(rows)} leases were to be completed, {changed} were")
+    sums.write(tx)
+    tx.books.changed += [told.id for _, told in done]
+    cascade(tx, parents)
+
+
+class _Sums:
+    """Completed attempts by queue, priority and task."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, int, str], list[float]] = {}
+
+    def add(self, queue: str, priority: int, task: str, waited: float, ran: float | None) -> None:
+        key = (queue, priority, task)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = [0, 0.0, 0.0]
+        cell[0] += 1
+        cell[1] += waited
+        if ran is not None:
+            cell[2] += ran
+
+    def write(self, tx: Transaction) -> None:
+        outcome = Outcome.COMPLETED.value
+        for (queue, priority, task), (n, waited, ran) in self._cells.items():
+            tx.tally(queue, priority, ASSIGNED, None, -int(n))
+            tx.tally(queue, priority, COMPLETED, None, int(n))
+            tx.count(queue, task, outcome, n=int(n), waited=waited, ran=ran)
+            tx.books.freed.add(queue)
+
+
+def _began(now: float, ran_for: float | None) -> float | None:
+    return None if ran_for is None else now - ran_for
+
+
+def _text(result: bytes | None) -> str | None:
+    return None if result is None else result.decode("utf-8", "replace")
