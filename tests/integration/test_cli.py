@@ -95,7 +95,14 @@ class Place:
         }.items():
             (folder / "jobs" / f"{name}.py").write_text(text, encoding="utf-8")
         inherited = dict(os.environ)  # noqa: TID251 - handed on to the commands
-        self.env = {**inherited, "STOKER_STORE": self.store, "STOKER_KEEPER__INTERVAL": "100ms", "STOKER_WORKER__BEAT": "500ms"}
+        # Unbuffered, Python loses what a pipe did not take, and so the news that it is closed.
+        inherited.pop("PYTHONUNBUFFERED", None)
+        self.env = {
+            **inherited,
+            "STOKER_STORE": self.store,
+            "STOKER_KEEPER__INTERVAL": "100ms",
+            "STOKER_WORKER__BEAT": "500ms",
+        }
 
     async def start(self, *words: str, **more: Any) -> asyncio.subprocess.Process:
         """Start a command."""
@@ -364,8 +371,9 @@ def _words_of(pid: int) -> str:
 def _get(url: str) -> int:
     host = url.removeprefix("http://").partition("/")[0]
     connection = http.client.HTTPConnection(host, timeout=PATIENCE)
-    connection.request("GET", url)
-    return connection.getresponse().status
+    with contextlib.closing(connection):
+        connection.request("GET", url)
+        return connection.getresponse().status
 
 
 async def _url(place: Place, log: str, word: str) -> str:

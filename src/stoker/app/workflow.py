@@ -78,6 +78,7 @@ class Flow:
         self.name = check_name(name, what="workflow name")
         self.id = app.clock.new_id()
         self.nodes: dict[str, Node[Any]] = {}
+        self._ids: set[str] = set()
         self._policy = _policy(on_parent_failure)
 
     def add(
@@ -103,9 +104,8 @@ class Flow:
         if name in self.nodes:
             raise InvalidWorkflow(f"the workflow has a node named {name!r} already")
         parents = dict.fromkeys([node.id for node in after] + call.outputs())
-        known = {node.id for node in self.nodes.values()}
         for parent in parents:
-            if parent not in known:
+            if parent not in self._ids:
                 raise InvalidWorkflow(
                     f"node {name!r} waits for job {parent}, which is no node of this workflow; "
                     "add the parent first"
@@ -113,6 +113,7 @@ class Flow:
         policy = self._policy if on_parent_failure is None else _policy(on_parent_failure)
         node: Node[R] = Node(call, self._app.clock.new_id(), name, tuple(parents), policy)
         self.nodes[name] = node
+        self._ids.add(node.id)
         return node
 
     def chain(self, *calls: Call[Any], after: Sequence[Node[Any]] = ()) -> list[Node[Any]]:

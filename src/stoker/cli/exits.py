@@ -3,6 +3,7 @@
 The codes are a promise of the documentation; scripts rely on them.
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -72,11 +73,20 @@ def guard(run: Callable[[], Any], *, as_json: bool) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_stdout()
-        return BROKEN_PIPE
+        return leave_quietly().exit_code
     except Exception as error:  # noqa: BLE001 - the process's border
         return _tell(_innermost(error), as_json=as_json)
     return result if isinstance(result, int) else DONE
+
+
+def leave_quietly() -> click.exceptions.Exit:
+    """Point stdout at nothing, and return the exit that tells of a reader who has gone.
+
+    Otherwise the interpreter would complain about the pipe when it flushes for the last time.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return click.exceptions.Exit(BROKEN_PIPE)
 
 
 def _tell(error: BaseException, *, as_json: bool) -> int:
@@ -122,11 +132,3 @@ def _innermost(error: BaseException) -> BaseException:
         told = (e for e in error.exceptions if isinstance(e, StokerError))
         error = next(told, error.exceptions[0])
     return error
-
-
-def _drop_stdout() -> None:
-    """Point stdout at nothing, or the interpreter complains about the pipe when it ends."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return

@@ -75,6 +75,15 @@ class Root(LazyGroup):
             sys.exit(code)
         return code
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that has gone ends it without a word."""
+        from stoker.cli.exits import leave_quietly
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise leave_quietly() from None
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the exit codes."""
         from stoker.cli.exits import MEANINGS

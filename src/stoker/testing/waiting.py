@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -13,9 +13,17 @@ _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 
 
+@overload
 async def wait_until(
-    predicate: Callable[[], T | Awaitable[T]], description: str, *, timeout: float = LONGEST
-) -> T:
+    predicate: Callable[[], Awaitable[T]], description: str, *, timeout: float = LONGEST
+) -> T: ...
+@overload
+async def wait_until(
+    predicate: Callable[[], T], description: str, *, timeout: float = LONGEST
+) -> T: ...
+async def wait_until(
+    predicate: Callable[[], Any], description: str, *, timeout: float = LONGEST
+) -> Any:
     """Wait until a condition holds, and return what it gave.
 
     Args:
@@ -31,7 +39,7 @@ async def wait_until(
     pause = _FIRST_PAUSE
     while True:
         found = predicate()
-        value: T = await found if inspect.isawaitable(found) else found
+        value = await found if inspect.isawaitable(found) else found
         if value:
             return value
         if loop.time() >= end:

@@ -266,6 +266,11 @@ class ProcessExecutor:
         """Process ids of the children."""
         return tuple(c.process.pid for c in self._children if c.process is not None)
 
+    @property
+    def serving(self) -> int:
+        """How many children are in the middle of a job."""
+        return sum(child.attempt is not None for child in self._children)
+
     def has_room(self) -> bool:
         """See `Executor.has_room`."""
         return self._busy < self._limit

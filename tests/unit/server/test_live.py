@@ -13,7 +13,6 @@ from starlette.types import Message, Scope
 from stoker.app.stoker import Stoker
 from stoker.core.job import HeldJob, LogLine, Outcome
 from stoker.core.lifecycle import State
-from stoker.core.store import Store
 from stoker.server import live
 from stoker.server.http import make_server_app
 from stoker.server.live import Streams, new_lines
@@ -137,18 +136,12 @@ async def test_a_stream_ends_when_the_client_goes_away(ask: Asking, hand: Hand) 
 
 async def test_streams_end_when_the_server_closes(ask: Asking, hand: Hand) -> None:
     job_id = await hand.put()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        listener = Listener()
-        group.create_task(_stay(ask, job_id, listener))
+    streams: Streams = ask.api.state.streams
+    async with listening(ask, job_id) as listener:
         await wait_until(lambda: listener.names == ["job"], "the job as it is")
-        ask.api.state.streams.close()
-
-
-async def _stay(ask: Asking, job_id: str, listener: Listener) -> None:
-    async with listening(ask, job_id) as other:
-        await wait_until(lambda: other.names == ["job"], "the job as it is")
-        listener.text = other.text
-        await wait_until(lambda: ask.api.state.streams.open_now == 0, "the stream's end")
+        streams.close()
+        await wait_until(lambda: streams.open_now == 0, "the end of the stream")
+        assert not listener.gone.is_set()
 
 
 async def test_the_number_of_streams_is_bounded(app: Stoker, hand: Hand) -> None:
@@ -226,7 +219,3 @@ async def test_a_store_is_asked_no_more_often_than_is_useful(
             await asyncio.sleep(0)
     assert looks == 1
     assert listener.names == ["job"]
-
-
-def test_the_store_protocol_offers_the_wait_that_streams_use() -> None:
-    assert "ids" in Store.wait.__annotations__

@@ -26,7 +26,7 @@ router = APIRouter(prefix=f"{PREFIX}/workflows", tags=["workflows"])
 _EXAMPLE = {
     "name": "ingest",
     "jobs": [
-        {"name": "pack", "task": "compress", "payload": {"text": "some text"}},
+        {"name": "pack", "task": "compress", "payload": {"data": "aGVsbG8="}},
         {
             "name": "tell",
             "task": "send_email",

@@ -160,13 +160,14 @@ class _Batch:
         """Return what speaks against jobs of a workflow, by their ids."""
         refused: dict[str, ErrorInfo] = {}
         keys: dict[UniqueKey, str] = {}
+        parents = self.parents.keys() | new.keys()
         for spec in new.values():
             if spec.unique_key is not None:
                 key = (spec.tenant, spec.task, spec.unique_key)
                 holder = self.holders.get(key) or keys.setdefault(key, spec.id)
                 if holder != spec.id:
                     refused[spec.id] = _duplicate(spec.unique_key, holder)
-            error = self._fault(spec, self.parents.keys() | new.keys())
+            error = self._fault(spec, parents)
             if error is not None:
                 refused[spec.id] = error
         return refused
