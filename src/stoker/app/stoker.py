@@ -316,7 +316,7 @@ class Stoker:
             return []
         stored = {i.spec.name: i.spec for i in await self.arun(lambda s: s.schedules())}
         changed = [
-            _keeping_pause(spec, stored.get(name))
+            _continuing(spec, stored.get(name))
             for name, spec in self._schedules.items()
             if name not in stored or _rule(stored[name]) != _rule(spec)
         ]
@@ -504,8 +504,17 @@ def _rule(spec: ScheduleSpec) -> ScheduleSpec:
     return msgspec.structs.replace(spec, paused=False, next_at=None)
 
 
-def _keeping_pause(spec: ScheduleSpec, stored: ScheduleSpec | None) -> ScheduleSpec:
-    return spec if stored is None else msgspec.structs.replace(spec, paused=stored.paused)
+def _continuing(spec: ScheduleSpec, stored: ScheduleSpec | None) -> ScheduleSpec:
+    """Keep the pause, and the planned moment as long as the rule is the same.
+
+    A changed payload must not make missed firings vanish or an interval lose its phase.
+    """
+    if stored is None:
+        return spec
+    kept: dict[str, Any] = {"paused": stored.paused}
+    if (spec.cron, spec.every, spec.timezone) == (stored.cron, stored.every, stored.timezone):
+        kept["next_at"] = stored.next_at
+    return msgspec.structs.replace(spec, **kept)
 
 
 def _close_at_exit(app: Stoker) -> None:

@@ -10,7 +10,7 @@ from stoker.cli.payload import read_payload
 from stoker.cli.shell import Shell, common, json_option
 from stoker.cli.text import length, moment, since
 from stoker.core.duration import optional_when, when
-from stoker.core.errors import ScheduleNotFound
+from stoker.core.errors import ScheduleNotFound, from_code
 from stoker.core.records import ScheduleInfo, ScheduleSpec
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def run(shell: Shell, *, name: str) -> None:
         [fired] = await store.fire([firing], actor=app.actor)
         if fired is None:
             raise _not_found(name, [])
+        if fired.error is not None:
+            raise from_code(fired.error.code, fired.error.message)
         return fired.id
 
     job_id = shell.run(work)

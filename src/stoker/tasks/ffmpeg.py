@@ -30,7 +30,7 @@ _VIDEO = re.compile(r"Stream #.*?: Video: .*?, (\d{2,5})x(\d{2,5})\b")
 _CONTAINERS = "mov,matroska,avi,flv,mpeg,mpegts,mpegvideo,m4v,ogg,gif,asf,h264,hevc,ivf,mjpeg"
 SAFE_INPUT = (
     *("-protocol_whitelist", "file"),
-    
+    *("-format_whitelist", _CONTAINERS),
     *("-max_pixels", "70000000"),
 )
 """Options before every ``-i`` that reads a file from outside."""

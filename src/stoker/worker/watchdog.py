@@ -52,6 +52,8 @@ class Watchdog:
 
     def start(self) -> None:
         """Start the thread."""
+        # At once: the very first job may take the interpreter's lock and never give it back.
+        self._wind_up()
         self._thread = threading.Thread(target=self._watch, name="stoker-watchdog", daemon=True)
         self._thread.start()
 
@@ -74,10 +76,13 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(LOOK_EVERY):
             seen = self._seen
+            self._wind_up()
             limit = self._limit()
-            if self._backstop:
-                faulthandler.dump_traceback_later(limit + LOOK_EVERY * 10, exit=True)
             if seen is not None and self._clock.monotonic() - seen > limit:
                 faulthandler.dump_traceback(file=_STDERR, all_threads=True)
                 self._end(EXIT_CODE)
                 return
+
+    def _wind_up(self) -> None:
+        if self._backstop:
+            faulthandler.dump_traceback_later(self._limit() + LOOK_EVERY * 10, exit=True)

@@ -347,6 +347,22 @@ class TestSchedules:
         [info] = await app.arun(lambda s: s.schedules())
         assert (info.spec.cron, info.spec.paused) == ("0 4 * * *", True)
 
+    async def test_a_changed_payload_keeps_the_planned_moment(self, app: Stoker) -> None:
+        take = app.task("take")(_take)
+        app.schedule("often", "every 30s", take.call("a"))
+        await app.sync_schedules()
+        [before] = await app.arun(lambda s: s.schedules())
+        missed = msgspec.structs.replace(before.spec, next_at=1000.0)
+        await app.arun(lambda s: s.put_schedules([missed]))
+        app.schedule("often", "every 30s", take.call("b"))
+        assert await app.sync_schedules() == ["often"]
+        [after] = await app.arun(lambda s: s.schedules())
+        assert (after.spec.next_at, after.spec.job.payload) == (1000.0, b'{"text":"b"}')
+        app.schedule("often", "every 40s", take.call("b"))
+        await app.sync_schedules()
+        [moved] = await app.arun(lambda s: s.schedules())
+        assert moved.spec.next_at != 1000.0
+
 
 class TestStandardTasks:
     def test_standard_tasks_are_known_unless_switched_off(self) -> None:

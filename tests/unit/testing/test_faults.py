@@ -72,9 +72,7 @@ async def test_a_rule_is_asked_for_calls_without_a_plan(fake_clock: FakeClock) -
 
 
 @pytest.mark.parametrize("verb", ["sumbit", "__aenter__", "_call", "close"])
-def test_a_plan_for_a_verb_that_does_not_exist_is_refused(
-    fake_clock: FakeClock, verb: str
-) -> None:
+def test_a_plan_for_a_verb_that_does_not_exist_is_refused(fake_clock: FakeClock, verb: str) -> None:
     with pytest.raises(ValueError, match="has no verb"):
         FaultyStore(MemoryStore(clock=fake_clock)).plan(verb, Before())
 

@@ -27,6 +27,10 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+
+
 async def value(b: Bench, task: str, payload: Any = None, **options: Any) -> Any:
     record = await b.ended(await b.submit(task, payload, timeout=30.0, **options))
     assert record.state is State.COMPLETED, record.error
@@ -64,7 +68,7 @@ async def test_a_child_does_not_know_the_store_and_no_secret(
     async with bench() as b:
         assert await value(b, "process.environment") == {}
         [pid] = b.worker.children
-        assert "secret" not in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+        assert "secret" not in command_line(pid)
 
 
 async def test_an_async_task_runs_in_a_child_on_a_loop_of_its_own() -> None:
