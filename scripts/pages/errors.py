@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from scripts.pages.source import NOTICE, first_line, table
 from stoker.core import rules
 from stoker.core.errors import StokerError
+from stoker.tasks import errors, trial
+
+HEAD = ("class", "code", "retryable", "meaning")
 
 _INTRO = """# Errors and their codes
 
@@ -35,18 +38,29 @@ def page() -> str:
         (
             NOTICE.format(source="src/stoker/core/errors.py"),
             _INTRO,
-            table(("class", "code", "retryable", "meaning"), _rows(StokerError, 0)),
+            table(HEAD, _rows(StokerError, 0, module="stoker.core.errors")),
+            "\n## Errors of the standard tasks\n\n",
+            table(HEAD, _task_rows()),
             _RECORDED,
             table(("code", "meaning"), _recorded()),
         )
     )
 
 
-def _rows(cls: type[StokerError], depth: int) -> Iterator[tuple[str, str, str, str]]:
+def _task_rows() -> Iterator[tuple[str, ...]]:
+    for module in (errors.__name__, trial.__name__):
+        for cls in StokerError.__subclasses__():
+            if cls.__module__ == module:
+                yield from _rows(cls, 0, module=module)
+
+
+def _rows(cls: type[StokerError], depth: int, *, module: str) -> Iterator[tuple[str, ...]]:
     name = f"{'&nbsp;&nbsp;' * depth}`{cls.__name__}`"
     yield name, f"`{cls.code}`", "yes" if cls.retryable else "", first_line(cls.__doc__)
     for child in cls.__subclasses__():
-        yield from _rows(child, depth + 1)
+        # Whatever else is loaded must not change the page.
+        if child.__module__ == module:
+            yield from _rows(child, depth + 1, module=module)
 
 
 def _recorded() -> Iterator[tuple[str, str]]:

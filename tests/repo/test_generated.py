@@ -1,5 +1,8 @@
 """Pages that follow from the code are what the code says."""
 
+import re
+from collections import Counter
+
 from scripts.generate_docs import PAGES, stale
 from scripts.pages import lifecycle
 from stoker.core.lifecycle import TABLE, State
@@ -8,6 +11,12 @@ from stoker.core.lifecycle import TABLE, State
 def test_every_generated_page_is_up_to_date() -> None:
     assert stale() == [], "run `make docs`"
     assert "lifecycle.md" in PAGES
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = re.findall(r"^\| [^|]+ \| `(\w+)` \|", PAGES["reference/errors.md"](), re.MULTILINE)
+    assert len(codes) >= 40
+    assert sorted(code for code, times in Counter(codes).items() if times > 1) == []
 
 
 def test_the_diagram_shows_every_move_of_the_table() -> None:

@@ -44,9 +44,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """Wait for the rest of this head."""
+        """Wait for the rest of this head; the first one of a connection is waited for already."""
         super().on_message_begin()
-        self._await_head()
+        if self._head_bytes is None:
+            self._await_head()
 
     def on_headers_complete(self) -> None:
         """Stop waiting: the head is there."""
@@ -64,7 +65,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _await_head(self) -> None:
-        self._stop_waiting()
         self._head_bytes = 0
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._hang_up)
 

@@ -132,6 +132,7 @@ class _Child:
             self._run(self._inbox.get())
 
     def _run(self, order: wire.Run) -> None:
+        self._channel.send(wire.Begun(order.number))
         try:
             verdict = self._attempt(order)
         except (SoftLimit, Cancelled, Interrupted):

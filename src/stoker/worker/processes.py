@@ -91,6 +91,7 @@ class _Child:
         self.process: asyncio.subprocess.Process | None = None
         self.attempt: Attempt | None = None
         self.number = 0
+        self.begun = 0
         self.limit = spec.memory
         self.wake: asyncio.Future[None] | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -145,7 +146,9 @@ class _Child:
             message = await self._read()
             if isinstance(message, wire.Ended) and message.number == self.number:
                 return message.verdict
-            if isinstance(message, wire.Report) and message.number == self.number:
+            if isinstance(message, wire.Begun):
+                self.begun = message.number
+            elif isinstance(message, wire.Report) and message.number == self.number:
                 if message.progress is not None:
                     attempt.progress(message.progress, message.note)
                 attempt.add_lines(message.logs)
@@ -431,6 +434,11 @@ class ProcessExecutor:
         """Say how a child died in the middle of a job."""
         child.kill()
         self._give_up(child)
+        if child.begun < child.number and child.begun > 0:
+            # It had died while it was idle, unnoticed; a fresh child has no such excuse.
+            attempt.handle = None
+            self._ready.appendleft(attempt)
+            return
         how = await child.how_it_died()
         self._end(attempt, self._runner.died(attempt, how, stack=child.last_stack()))
 

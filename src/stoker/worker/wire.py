@@ -62,6 +62,12 @@ class Broken(msgspec.Struct, tag=True, frozen=True):
     error: ErrorInfo
 
 
+class Begun(msgspec.Struct, tag=True, frozen=True):
+    """From the child: it has the job. A child that dies before this never touched it."""
+
+    number: int
+
+
 class Report(msgspec.Struct, tag=True, frozen=True):
     """From the child: what the job said since the last report."""
 
@@ -79,7 +85,7 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
 
 
 ToChild = Hello | Run | Interrupt
-FromChild = Ready | Broken | Report | Ended
+FromChild = Ready | Broken | Begun | Report | Ended
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

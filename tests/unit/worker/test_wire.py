@@ -31,6 +31,7 @@ def test_messages_from_a_child_arrive_as_they_were_sent() -> None:
     for message in (
         wire.Ready(),
         wire.Broken(ErrorInfo("c", "m")),
+        wire.Begun(1),
         wire.Report(1, 0.5, "half"),
         wire.Ended(1, verdict),
     ):
