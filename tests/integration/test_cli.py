@@ -451,6 +451,21 @@ async def test_a_folder_that_cannot_be_written_is_refused(place: Place, url: str
     assert ended.err.count("\n") == 1
 
 
+async def test_bench_runs_in_the_source_tree_only(place: Place) -> None:
+    ended = await place.call("bench")
+    assert ended.code == 2
+    assert "source tree" in ended.err
+
+
+async def test_the_shell_completes_commands(place: Place) -> None:
+    place.env |= {
+        "_STOKER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "stoker sche",
+        "COMP_CWORD": "1",
+    }
+    assert (await place.call()).out == "plain,schedules\n"
+
+
 async def test_fleets_and_up_refuse_a_store_that_lives_in_one_process(place: Place) -> None:
     for words in (("fleet",), ("fleet", "start"), ("up",)):
         ended = await place.call(*words, "--store", "memory://")

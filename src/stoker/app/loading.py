@@ -101,7 +101,7 @@ def all_tasks(app: Stoker, *, folder: str | Path = ".") -> Registry:
     if jobs is not None:
         load_jobs(jobs, registry, defaults=app.defaults)
     if app.settings.tasks.standard:
-        _add_standard(registry, app.settings.tasks)
+        _add_standard(registry, app.settings.tasks, app.defaults)
     return registry
 
 
@@ -147,13 +147,13 @@ def load_registry(source: TaskSource) -> Registry:
     if source.jobs is not None:
         load_jobs(source.jobs, registry, defaults=defaults)
     if source.standard:
-        _add_standard(registry, _hidden(source.tasks))
+        _add_standard(registry, _hidden(source.tasks), defaults)
     return registry
 
 
-def _add_standard(registry: Registry, settings: TaskSettings) -> None:
+def _add_standard(registry: Registry, settings: TaskSettings, defaults: TaskOptions) -> None:
     standard = Registry()
-    register(standard, settings)
+    register(standard, settings, retry=defaults.retry)
     for name in standard:
         if name not in registry:
             registry.add(standard.get(name), alias=name)

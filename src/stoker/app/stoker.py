@@ -369,7 +369,7 @@ class Stoker:
         if self._standard is None:
             self._standard = Registry()
             if self.settings.tasks.standard:
-                register(self._standard, self.settings.tasks)
+                register(self._standard, self.settings.tasks, retry=self.defaults.retry)
         return self._standard.get(name) if name in self._standard else None
 
     async def aknown_tasks(self) -> tuple[str, ...]:

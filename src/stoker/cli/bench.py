@@ -1,8 +1,8 @@
 """``stoker bench``: the benchmarks of the source tree."""
 
-import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 
@@ -16,7 +16,7 @@ def bench(words: tuple[str, ...]) -> int:
 
     Runs the benchmarks of the source tree; every argument goes to them.
     """
-    if importlib.util.find_spec("benchmarks") is None:
-        raise click.UsageError("the benchmarks are in the source tree only: run this there")
+    if not Path("benchmarks/__main__.py").is_file():
+        raise click.UsageError("the benchmarks are part of the source tree; run this inside it")
     done = subprocess.run([sys.executable, "-m", "benchmarks", *words], check=False)
     return done.returncode if done.returncode >= 0 else USAGE

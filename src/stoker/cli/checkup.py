@@ -38,6 +38,7 @@ FEW_FILES = 1024
 CLOCK_SKEW = 2.0
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 FLEETING = frozenset({"tmpfs", "ramfs", "overlay"})
+FORMATS = ("auto", "text", "json")
 EXTRAS = {
     "server": ("fastapi", "httptools", "prometheus_client", "uvicorn"),
     "tasks": ("cryptography", "httpx2", "imageio_ffmpeg", "PIL", "selectolax"),
@@ -151,6 +152,9 @@ def _sense(settings: "Settings") -> Iterator[Finding]:
             "not 32 bytes in base64",
             "python -c 'import base64,os; print(base64.b64encode(os.urandom(32)).decode())'",
         )
+    if settings.log.format not in FORMATS:
+        found = f"{settings.log.format!r} is none"
+        yield Finding("log.format", "problem", found, f"one of {', '.join(FORMATS)}")
     if settings.broker is not None:
         yield Finding("broker", "problem", "this version has no broker", "leave it out")
 

@@ -145,17 +145,19 @@ def retry(
     query = _chosen(shell, ids, states or ("dead_letter", "cancelled"), wanted)
     if not ids and not confirm(shell.out, "Run all ended jobs that match again?", yes=yes):
         return FAILED
-    data = None if payload is None else _checked(shell, ids, payload)
+    data = None if payload is None else _read_payload(shell, ids, payload)
 
     async def work(app: "Stoker", store: "Store") -> list[Answer]:
-        return await store.requeue(
-            query,
-            payload=data,
-            downstream=downstream,
-            actor=app.actor,
-            reason=reason,
-            limit=len(ids) or MAX_PAGE,
-        )
+        if data is not None:
+            await _check_payload(app, store, ids[0], data)
+        answers: list[Answer] = []
+        while True:
+            more = await store.requeue(
+                query, payload=data, downstream=downstream, actor=app.actor, reason=reason
+            )
+            answers += more
+            if ids or len(more) < MAX_PAGE or not any(a.answer == "requeued" for a in more):
+                return answers
 
     return print_answers(shell, shell.run(work), good={"requeued"})
 
@@ -269,13 +271,23 @@ def _chosen(
     return job_query(wanted, clock=shell.app.clock, states=states)
 
 
-def _checked(shell: Shell, ids: tuple[str, ...], payload: str) -> bytes:
+def _read_payload(shell: Shell, ids: tuple[str, ...], payload: str) -> bytes:
     from stoker.core import codec
 
     if len(ids) != 1:
         raise click.UsageError("--payload is for exactly one job id")
-    value = codec.parse_object(payload, limit=shell.settings.limits.payload)
-    return codec.encode(value)
+    return codec.encode(codec.parse_object(payload, limit=shell.settings.limits.payload))
+
+
+async def _check_payload(app: "Stoker", store: "Store", job_id: str, payload: bytes) -> None:
+    """Refuse a payload that the job's task would refuse, if the task is known here."""
+    from stoker.app.running import know_jobs
+
+    [job] = await store.get([job_id])
+    know_jobs(app)
+    task = None if job is None else app.find_task(job.task)
+    if task is not None:
+        task.check(payload)
 
 
 def _row(shell: Shell, job: JobRecord, now: "datetime") -> tuple[object, ...]:

@@ -101,14 +101,13 @@ def user() -> str:
         return "unknown"
 
 
-def common(*keys: str, without: tuple[str, ...] = ()) -> Callable[[F], F]:
+def common(*, without: tuple[str, ...] = ()) -> Callable[[F], F]:
     """Give a command the common options and a `Shell` as its first argument.
 
     Args:
-        *keys: Which options; all of them if none is named.
         without: Options to leave out, because the command uses the name for something else.
     """
-    wanted = [key for key in keys or _HELP if key not in without]
+    wanted = [key for key in _HELP if key not in without]
 
     def decorate(fn: F) -> F:
         @functools.wraps(fn)

@@ -13,6 +13,7 @@ from stoker.tasks.errors import PERMANENT
 from stoker.tasks.image import process_image
 from stoker.tasks.mail import send_email
 from stoker.tasks.scrape import scrape_website
+from stoker.tasks.trial import trial
 from stoker.tasks.video import process_video
 from stoker.tasks.wiring import bound
 
@@ -31,6 +32,7 @@ _TASKS: tuple[tuple[str, Callable[..., Any], dict[str, Any]], ...] = (
     ("image.process", process_image, {"run_in": "process", "timeout": "10m"}),
     ("video.process", process_video, {"run_in": "process", "timeout": "1h"}),
     ("analysis.batch", analyse_batch, {"run_in": "process", "timeout": "1h"}),
+    ("trial", trial, {"run_in": "thread", "timeout": "1h"}),
 )
 
 

@@ -282,12 +282,7 @@ class ProcessExecutor:
         """See `Executor.start`."""
         self._busy += 1
         self._ready.append(attempt)
-        if self._idle:
-            child = self._idle.pop()
-            if child.wake is not None and not child.wake.done():
-                child.wake.set_result(None)
-        else:
-            self._raise_children()
+        self._call_children()
 
     def interrupt(self, attempt: Attempt, stop: Stop) -> None:
         """See `Executor.interrupt`."""
@@ -343,7 +338,12 @@ class ProcessExecutor:
             self._busy -= 1
             self._done(attempt, verdict)
 
-    def _raise_children(self) -> None:
+    def _call_children(self) -> None:
+        """Let somebody come for each job that waits."""
+        for _ in range(min(len(self._ready), len(self._idle))):
+            child = self._idle.pop()
+            if child.wake is not None and not child.wake.done():
+                child.wake.set_result(None)
         while len(self._children) < self._busy and not self._closed:
             child = _Child(self._spec)
             self._children[child] = self._crew.spawn(self._live(child), "stoker-child")
@@ -363,7 +363,7 @@ class ProcessExecutor:
                         break
         finally:
             self._give_up(child)
-            self._raise_children()
+            self._call_children()
             try:
                 await child.close()
             finally:
@@ -393,14 +393,14 @@ class ProcessExecutor:
 
     async def _next(self, child: _Child) -> bool:
         """Wait for work; False when there was none for too long."""
-        if not self._ready and not self._closed:
+        while not (self._ready or self._closed):
             child.wake = asyncio.get_running_loop().create_future()
             self._idle.append(child)
             try:
                 async with asyncio.timeout(IDLE_LIMIT):
                     await child.wake
             except TimeoutError:
-                pass
+                break
             finally:
                 child.wake = None
                 if child in self._idle:

@@ -121,6 +121,8 @@ def test_cancel_by_filter_wants_to_be_sure(line: Line) -> None:
 def test_retry_runs_ended_jobs_again_with_a_new_payload(line: Line) -> None:
     [job_id] = line.bury()
     payload = '{"to": "b@example.com"}'
+    wrong = line.error("jobs", "retry", job_id, "--payload", '{"nothing": 1}', code=2)
+    assert wrong["code"] == "invalid_arguments"
     assert line.json("jobs", "retry", job_id, "--payload", payload)["answers"] == [
         {"id": job_id, "answer": "requeued"}
     ]

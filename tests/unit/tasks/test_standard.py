@@ -25,6 +25,7 @@ NAMES = [
     "image.process",
     "scrape_website",
     "send_email",
+    "trial",
     "video.process",
 ]
 

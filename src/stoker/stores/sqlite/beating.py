@@ -187,7 +187,7 @@ def _keep_starts(
             continue
         pick = given.get(job.id)
         if pick is not None:
-            pick.begun = True
+            pick.plain = False
         if look.state == ASSIGNED and look.seq not in begun:
             begun[look.seq] = tx.now - job.ran_for
             tx.books.changed.append(job.id)

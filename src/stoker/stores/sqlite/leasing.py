@@ -99,13 +99,8 @@ class Pick(msgspec.Struct, array_like=True, gc=False):
     cancel_requested: int | None
     nonce: str = ""
     leased_at: float = 0.0
-    begun: bool = False
-    """A beat told that it runs."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its completion concerns no other job, nor a workflow's books."""
-        return not self.links and self.workflow_id is None
+    plain: bool = False
+    """Whether its completion concerns no other job and no workflow, and no beat told of it."""
 
 
 class Restriction(msgspec.Struct, array_like=True, gc=False):
@@ -256,11 +251,12 @@ class _Taker:
             pick.epoch += 1
             pick.nonce = self._nonce
             pick.leased_at = tx.now
+            pick.plain = not pick.links and pick.workflow_id is None
             key = (pick.queue, pick.priority)
             moved[key] = moved.get(key, 0) + 1
             if pick.workflow_id is not None:
                 _note_flow(tx, pick.workflow_id)
-            tx.books.changed.append(pick.id)
+        tx.books.changed += [pick.id for pick in picks]
         for (queue, priority), n in moved.items():
             self._room[queue] -= n
             for state, sign in ((QUEUED, -1), (ASSIGNED, 1)):

@@ -48,7 +48,14 @@ def settle(
     rest: list[int] = []
     for place, told in enumerate(settlements):
         pick = given.pop(told.id, None)
-        if pick is not None and _is_quick(pick, told):
+        if (
+            pick is not None
+            and pick.plain
+            and told.outcome is Outcome.COMPLETED
+            and pick.epoch == told.epoch
+            and pick.nonce == told.nonce
+            and not _speaks(told)
+        ):
             quick.append((pick, told))
         else:
             rest.append(place)
@@ -59,17 +66,6 @@ def settle(
         for place, answer in zip(rest, told_late, strict=True):
             answers[place] = answer
     return answers
-
-
-def _is_quick(pick: Pick, told: Settlement) -> bool:
-    return (
-        told.outcome is Outcome.COMPLETED
-        and pick.epoch == told.epoch
-        and pick.nonce == told.nonce
-        and pick.is_plain
-        and not pick.begun
-        and not _speaks(told)
-    )
 
 
 def _settle_slowly(tx: Transaction, settlements: Sequence[Settlement], actor: str) -> list[Settled]:

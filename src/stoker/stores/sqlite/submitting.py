@@ -4,7 +4,7 @@ What the store must know is asked for the whole batch at once (which ids, keys a
 there already), then each job is decided in Python, in order, and all are written at once.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +24,9 @@ INLINE = 2_000
 """Characters of a payload that still stands in its job's row."""
 _BATCH = 8_000_000
 """Characters of payloads in one statement."""
-_DEFAULT_RETRIES = RetryPolicy().max_retries
-_DEFAULT_RETRY = RetryPolicy().to_json()
+_DEFAULT_POLICY = JobSpec(id="", task="").retry
+_DEFAULT_RETRIES = _DEFAULT_POLICY.max_retries
+_DEFAULT_RETRY = _DEFAULT_POLICY.to_json()
 
 _KNOWN = """
     SELECT json_group_array(json_array(j.id, j.state))
@@ -81,56 +82,66 @@ def submit(
     known_queues: set[str],
 ) -> list[Submitted]:
     """See `Store.submit`."""
-    batch = _Batch(tx, specs)
-    if workflow is None:
-        answers = [batch.accept(spec, spec.workflow_id) for spec in specs]
-    else:
-        answers = _submit_workflow(tx, batch, specs, workflow, actor)
-    batch.write(known_queues)
+    try:
+        batch = _Batch(tx, specs, {})
+        answers = batch.decide(workflow)
+        texts = batch.encode()
+    except UnicodeError:
+        # Some text is not UTF-8: find out which, and refuse that job alone.
+        batch = _Batch(tx, specs, _unwritable(specs))
+        answers = batch.decide(workflow)
+        texts = batch.encode()
+    batch.write(texts, workflow, actor, known_queues)
     return answers
-
-
-def _submit_workflow(
-    tx: Transaction, batch: "_Batch", specs: Sequence[JobSpec], workflow: WorkflowSpec, actor: str
-) -> list[Submitted]:
-    unique = {spec.id: spec for spec in specs}
-    new = {job_id: spec for job_id, spec in unique.items() if job_id not in batch.known}
-    refused = batch.refusals(new) or _cycle(new)
-    if refused:
-        return [_refused(spec, refused) for spec in specs]
-    made = tx.run(_INSERT_FLOW, workflow.id, workflow.name, tx.now) if new else 0
-    if made:
-        tx.log(
-            Kind.WORKFLOW_SUBMITTED,
-            actor,
-            workflow=workflow.id,
-            name=workflow.name,
-            jobs=len(new),
-        )
-    # The order of the batch is the order of submission; parents are decided before children.
-    batch.number(new)
-    order = check_graph(_inner_graph(new)) if new else []
-    answers = {i: batch.accept(new[i], new[i].workflow_id or workflow.id) for i in order}
-    return [answers.pop(spec.id) if spec.id in answers else batch.again(spec.id) for spec in specs]
 
 
 class _Batch:
     """One submit: what is known, what was accepted, and what is written in the end."""
 
-    def __init__(self, tx: Transaction, specs: Sequence[JobSpec]) -> None:
+    def __init__(
+        self, tx: Transaction, specs: Sequence[JobSpec], unwritable: Mapping[str, ErrorInfo]
+    ) -> None:
         self._tx = tx
-        self._unwritable = _unwritable(specs)
-        ids = to_json([spec.id for spec in specs])
-        self.known: dict[str, int] = dict(_decode(tx.value(_KNOWN, ids)))
-        self.holders = self._find_holders(specs)
-        self.parents = self._find_parents(specs)
+        self._specs = specs
+        self._unwritable = unwritable
+        self.known: dict[str, int] = dict(_decode(tx.value(_KNOWN, to_json([s.id for s in specs]))))
+        self.holders = self._find_holders()
+        self.parents = self._find_parents()
         self._next: int = tx.value(_LAST) + 1
         self._numbers: dict[str, int] = {}
+        self._at_once = rules.first_state(waiting_for=0, due_at=tx.now, now=tx.now)
         self._rows: list[tuple[Any, ...]] = []
         self._full_rows: list[tuple[Any, ...]] = []
         self._payloads: list[tuple[int, str]] = []
         self._edges: list[tuple[int, int, int]] = []
-        self._queues: set[str] = set()
+        self._counts: dict[tuple[str, int, int, str | None, str], int] = {}
+
+    def decide(self, workflow: WorkflowSpec | None) -> list[Submitted]:
+        """Answer for each job; what is accepted is written later."""
+        if workflow is None:
+            return [self.accept(spec, spec.workflow_id) for spec in self._specs]
+        unique = {spec.id: spec for spec in self._specs}
+        new = {job_id: spec for job_id, spec in unique.items() if job_id not in self.known}
+        refused = self.refusals(new) or _cycle(new)
+        if refused:
+            return [_refused(spec, refused) for spec in self._specs]
+        # The order of the batch is the order of submission; parents are decided before children.
+        self.number(new)
+        order = check_graph(_inner_graph(new)) if new else []
+        made = {i: self.accept(new[i], new[i].workflow_id or workflow.id) for i in order}
+        return [made.pop(s.id) if s.id in made else self.again(s.id) for s in self._specs]
+
+    def encode(self) -> list[tuple[str, str]]:
+        """Return the statements that write the rows, each with its rows as JSON.
+
+        Raises:
+            UnicodeEncodeError: A text that UTF-8 cannot say.
+        """
+        return [
+            (statement, encode(part).decode())
+            for statement, rows in ((_INSERT, self._rows), (_INSERT_FULL, self._full_rows))
+            for part in _parts(rows)
+        ]
 
     def number(self, ids: Iterable[str]) -> None:
         """Give numbers in the order of submission, before jobs are accepted in another one."""
@@ -172,64 +183,80 @@ class _Batch:
                 refused[spec.id] = error
         return refused
 
-    def write(self, known_queues: set[str]) -> None:
+    def write(
+        self,
+        texts: Sequence[tuple[str, str]],
+        workflow: WorkflowSpec | None,
+        actor: str,
+        known_queues: set[str],
+    ) -> None:
         """Write all that was accepted."""
         tx = self._tx
-        new = self._queues - known_queues
-        if new:
-            tx.run(_MAKE_QUEUES, to_json(sorted(new)))
-            tx.books.queues |= new
-        for statement, rows in ((_INSERT, self._rows), (_INSERT_FULL, self._full_rows)):
-            for part in _parts(rows):
-                tx.run(statement, tx.now, to_json(part))
+        for (queue, rank, code, workflow_id, task), n in self._counts.items():
+            tx.enter(queue, rank, code, workflow_id, n)
+            tx.count(queue, task, "submitted", n=n)
+        new_queues = {queue for queue, *_ in self._counts} - known_queues
+        if new_queues:
+            tx.run(_MAKE_QUEUES, to_json(sorted(new_queues)))
+            tx.books.queues |= new_queues
+        if workflow is not None and self._counts:
+            self._write_flow(workflow, actor)
+        for statement, rows in texts:
+            tx.run(statement, tx.now, rows)
         for job, payload in self._payloads:
             tx.run(_INSERT_PAYLOAD, job, payload)
         if self._edges:
             tx.run(_INSERT_EDGES, to_json(self._edges))
             tx.run(_MARK_PARENTS, to_json(list({parent for _, _, parent in self._edges})))
 
+    def _write_flow(self, workflow: WorkflowSpec, actor: str) -> None:
+        if self._tx.run(_INSERT_FLOW, workflow.id, workflow.name, self._tx.now):
+            self._tx.log(
+                Kind.WORKFLOW_SUBMITTED,
+                actor,
+                workflow=workflow.id,
+                name=workflow.name,
+                jobs=sum(self._counts.values()),
+            )
+
     def _take(self, spec: JobSpec, payload: str, workflow_id: str | None) -> Submitted:
-        tx = self._tx
-        seq = self._numbers.get(spec.id)
+        seq = self._numbers.get(spec.id) if self._numbers else None
         if seq is None:
             seq = self._next
             self._next += 1
-        due_at = tx.now + spec.delay
+        now, job_id, queue, task = self._tx.now, spec.id, spec.queue, spec.task
+        due_at = now + spec.delay
         if spec.run_at is not None and spec.run_at > due_at:
             due_at = spec.run_at
-        parents = [self.parents[p] for p in dict.fromkeys(spec.parents)] if spec.parents else []
-        state, waiting_for, error = self._first_state(spec, due_at, parents)
-        code = CODES[state]
         if len(payload) > INLINE:
             self._payloads.append((seq, payload))
-            inline = None
-        else:
-            inline = payload
+        inline = payload if len(payload) <= INLINE else None
         rank = spec.priority.rank
-        row = (seq, spec.id, code, spec.queue, rank, due_at, spec.task, inline, spec.timeout)
-        if error is None and workflow_id is None and _is_plain(spec):
-            self._rows.append(row)
+        if workflow_id is None and _is_plain(spec):
+            state = self._at_once if due_at <= now else self._first_state(spec, due_at, ())[0]
+            code = CODES[state]
+            self._rows.append((seq, job_id, code, queue, rank, due_at, task, inline, spec.timeout))
         else:
-            self._full_rows.append(
-                row + self._rest(spec, waiting_for, workflow_id, error, len(parents))
-            )
-        self._edges += [(seq, place, parent) for place, (parent, _) in enumerate(parents)]
-        self.known[spec.id] = code
-        self.parents[spec.id] = (seq, code)
-        if spec.unique_key is not None and error is None:
-            self.holders[spec.tenant, spec.task, spec.unique_key] = spec.id
-        self._queues.add(spec.queue)
-        tx.enter(spec.queue, rank, code, workflow_id)
-        tx.count(spec.queue, spec.task, "submitted")
-        return Submitted(id=spec.id, created=True, state=state)
+            parents = [self.parents[parent] for parent in dict.fromkeys(spec.parents)]
+            state, waiting_for, error = self._first_state(spec, due_at, parents)
+            code = CODES[state]
+            row = (seq, job_id, code, queue, rank, due_at, task, inline, spec.timeout)
+            rest = self._rest(spec, waiting_for, workflow_id, error, len(parents))
+            self._full_rows.append(row + rest)
+            self._edges += [(seq, place, parent) for place, (parent, _) in enumerate(parents)]
+            if spec.unique_key is not None and error is None:
+                self.holders[spec.tenant, task, spec.unique_key] = job_id
+        self.known[job_id] = code
+        self.parents[job_id] = (seq, code)
+        key = (queue, rank, code, workflow_id, task)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return Submitted(job_id, created=True, state=state)
 
     def _fault(self, spec: JobSpec, parents: Container[str]) -> ErrorInfo | None:
         for parent in spec.parents:
             if parent not in parents:
                 return _unknown_parent(parent)
-        if spec.id in self._unwritable:
-            return self._unwritable[spec.id]
-        return None
+        return self._unwritable.get(spec.id)
 
     def _first_state(
         self, spec: JobSpec, due_at: float, parents: Sequence[Parent]
@@ -273,8 +300,8 @@ class _Batch:
             HAS_PARENTS if parents else 0,
         )
 
-    def _find_holders(self, specs: Sequence[JobSpec]) -> dict[UniqueKey, str]:
-        keys = [(s.tenant, s.task, s.unique_key) for s in specs if s.unique_key is not None]
+    def _find_holders(self) -> dict[UniqueKey, str]:
+        keys = [(s.tenant, s.task, s.unique_key) for s in self._specs if s.unique_key is not None]
         if not keys:
             return {}
         holders: dict[UniqueKey, str] = {}
@@ -283,8 +310,8 @@ class _Batch:
             self.known.setdefault(job_id, state)
         return holders
 
-    def _find_parents(self, specs: Sequence[JobSpec]) -> dict[str, Parent]:
-        wanted = {parent for spec in specs for parent in spec.parents}
+    def _find_parents(self) -> dict[str, Parent]:
+        wanted = {parent for spec in self._specs for parent in spec.parents}
         if not wanted:
             return {}
         found = _decode(self._tx.value(_PARENTS, to_json(list(wanted))))
@@ -293,13 +320,7 @@ class _Batch:
 
 def _unwritable(specs: Sequence[JobSpec]) -> dict[str, ErrorInfo]:
     """Return what is wrong with jobs whose texts are not UTF-8, by their ids."""
-    try:
-        for spec in specs:
-            spec.payload.decode()
-        encode([_texts(spec) for spec in specs])
-    except UnicodeError:
-        return {spec.id: fault for spec in specs if (fault := _unwritable_text(spec))}
-    return {}
+    return {spec.id: fault for spec in specs if (fault := _unwritable_text(spec))}
 
 
 def _unwritable_text(spec: JobSpec) -> ErrorInfo | None:
@@ -335,7 +356,7 @@ def _is_plain(spec: JobSpec) -> bool:
         and spec.node is None
         and spec.max_lost == MAX_LOST
         and spec.on_parent_failure == "cancel"
-        and _retry_columns(spec.retry) == (None, None)
+        and (spec.retry is _DEFAULT_POLICY or _retry_columns(spec.retry) == (None, None))
     )
 
 

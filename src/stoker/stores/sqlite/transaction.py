@@ -211,9 +211,11 @@ class Transaction:
             self.books.freed.add(card.queue)
         self.books.changed.append(card.id)
 
-    def enter(self, queue: str, priority: int, state: int, workflow_id: str | None) -> None:
-        """Note that a job comes into a state."""
-        self.tally(queue, priority, state, workflow_id, 1)
+    def enter(
+        self, queue: str, priority: int, state: int, workflow_id: str | None, n: int = 1
+    ) -> None:
+        """Note that jobs come into a state."""
+        self.tally(queue, priority, state, workflow_id, n)
         if state in {QUEUED, SCHEDULED, RETRY_QUEUED}:
             self.books.rung.add(queue)
 

@@ -1,0 +1,118 @@
+"""Generated requests, right and wrong ones, against everything that the API says of itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import (
+    negative_data_rejection,
+    positive_data_acceptance,
+    unsupported_method,
+)
+
+from stoker.app.stoker import Stoker
+from stoker.core.job import JobSpec, SessionSpec, WorkflowSpec
+from stoker.core.records import ScheduleSpec
+from stoker.server.http import make_server_app
+from stoker.settings import Settings
+
+EXAMPLES = 20
+
+APP = Stoker(settings=Settings(store="memory://"))
+API = make_server_app(APP, hosts=None)
+SCHEMA: Any = schemathesis.openapi.from_asgi("/openapi.json", API)
+
+
+@APP.task
+def shout(text: str) -> str:
+    return text.upper()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    APP.close()
+
+
+def make_job() -> str:
+    return APP.submit("shout", {"text": "x"}).id
+
+
+def make_schedule() -> str:
+    job = JobSpec(id="", task="shout", payload=b'{"text":"x"}')
+    spec = ScheduleSpec(name="tick", job=job, every=60.0, next_at=APP.clock.now() + 60)
+    APP.run(APP.arun(lambda store: store.put_schedules([spec])))
+    return spec.name
+
+
+def make_worker() -> str:
+    session = SessionSpec(id=APP.clock.new_id(), name="mill", tasks=("shout",))
+    APP.run(APP.arun(lambda store: store.beat(session, [], ttl=60)))
+    return session.id
+
+
+def make_workflow() -> str:
+    flow = WorkflowSpec(id=APP.clock.new_id(), name="flow")
+    spec = JobSpec(id=APP.clock.new_id(), task="shout", workflow_id=flow.id, node="one")
+    APP.run(APP.arun(lambda store: store.submit([spec], workflow=flow)))
+    return flow.id
+
+
+def make_queue() -> str:
+    make_job()
+    return "default"
+
+
+MAKERS = {
+    "/api/v1/jobs": make_job,
+    "/api/v1/queues": make_queue,
+    "/api/v1/workers": make_worker,
+    "/api/v1/scheduled-jobs": make_schedule,
+    "/api/v1/workflows": make_workflow,
+}
+
+
+def excluded(case: Any) -> list[Any]:
+    """Leave out checks that ask for what the API does not promise.
+
+    What fits the schema may still mean nothing (an unknown task, a cursor that nobody gave). A
+    batch accepts and refuses each job by itself. A name may hold slashes, so that what looks like
+    a verb after it may be a part of it.
+    """
+    checks: list[Any] = [positive_data_acceptance]
+    if case.path.endswith("/batch"):
+        checks.append(negative_data_rejection)
+    if "{name}" in case.path:
+        checks.append(unsupported_method)
+    return checks
+
+
+@pytest.mark.slow
+@SCHEMA.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_request_meets_a_500_or_an_answer_that_is_not_described(case: Any) -> None:
+    case.call_and_validate(excluded_checks=excluded(case))
+
+
+@pytest.mark.slow
+@SCHEMA.exclude(operation_id="follow_job").include(path_regex=r"\{").parametrize()
+@settings(
+    max_examples=EXAMPLES // 2,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_same_holds_for_things_that_are_there(case: Any) -> None:
+    [parameter] = case.path_parameters
+    [maker] = [make for prefix, make in MAKERS.items() if case.path.startswith(f"{prefix}/")]
+    case.path_parameters[parameter] = maker()
+    checks = [*excluded(case), negative_data_rejection, unsupported_method]
+    answer = case.call_and_validate(excluded_checks=checks)
+    assert answer.status_code != 404
