@@ -170,6 +170,7 @@ def test_what_decodes_strange_bytes_runs_where_it_can_be_killed(registry: Regist
     assert {name for name, place in places.items() if place == "thread"} == {
         "scrape_website",
         "send_email",
+        "trial",
     }
     assert all(place in {"thread", "process"} for place in places.values())
     assert all(registry.get(name).options.timeout for name in NAMES)
