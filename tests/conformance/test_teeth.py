@@ -17,8 +17,7 @@ from stoker.core.job import Outcome, WorkflowSpec
 from stoker.core.lifecycle import Event, State
 from stoker.core.records import Counts, JobQuery
 from stoker.core.retry import RetryPolicy
-from stoker.stores.memory import MemoryStore, accepting, caring, planning, running
-from stoker.stores.memory import store as verbs
+from stoker.stores.memory import MemoryStore, accepting, caring, planning, reading, running
 from stoker.stores.memory.bell import Bell
 from stoker.stores.memory.world import Job, Line, Try, World
 from stoker.testing import FakeClock, FaultyStore
@@ -35,7 +34,8 @@ def bug(killer: str, **given: Any) -> Callable[[Callable[[Patch], None]], Callab
     """Register a bug under the test that kills it, and what that test is given."""
 
     def register(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        BUGS[f"{plant.__name__}: {killer}"] = (plant, given)
+        shown = ", ".join(str(getattr(v, "__name__", v)) for v in given.values())
+        BUGS[f"{plant.__name__}, {killer}, {shown}"] = (plant, given)
         return plant
 
     return register
@@ -246,7 +246,7 @@ def nobody_is_woken(patch: Patch) -> None:
 
 @bug("test_pages_hold_every_job_once")
 def pages_overlap(patch: Patch) -> None:
-    patch.setattr(verbs.reading, "_place", lambda cursor, kind: float("inf"))
+    patch.setattr(reading, "_place", lambda cursor, kind: float("inf"))
 
 
 @bug("test_a_policy_that_never_retries_timeouts_is_obeyed")
@@ -257,13 +257,13 @@ def the_reaper_does_not_ask_the_policy(patch: Patch) -> None:
 @pytest.mark.parametrize("name", sorted(BUGS))
 async def test_a_store_with_a_bug_fails_the_named_test(name: str, monkeypatch: Patch) -> None:
     plant, given = BUGS[name]
-    test = getattr(StoreConformance(), name.partition(": ")[2])
+    test = getattr(StoreConformance(), name.split(", ")[1])
     clock = FakeClock()
     async with MemoryStore(clock=clock) as store:
         await test(Hand(store, clock), **given)
     plant(monkeypatch)
     async with MemoryStore(clock=clock) as store:
-        with pytest.raises((AssertionError, KeyError, StokerError)):
+        with pytest.raises((AssertionError, KeyError, StokerError, pytest.fail.Exception)):
             await test(Hand(store, clock), **given)
 
 

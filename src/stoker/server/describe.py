@@ -142,6 +142,7 @@ def components() -> dict[str, Any]:
     ]
     for name in ("JobRecord", "ScheduleView"):
         found[name]["properties"]["payload"] = {"type": "object"}
+    found["JobRecord"]["properties"]["retry"] = {"type": "object"}
     for name, schema in found.items():
         _mark_moments(schema)
         if name not in _SPARSE and not name.endswith(_REQUESTS) and "properties" in schema:

@@ -10,8 +10,9 @@ from stoker.app.stoker import Stoker
 from stoker.core.errors import InvalidConfig
 from stoker.core.store import Store
 from stoker.keeper.keeper import Keeper
+from stoker.keeper.leader import NAME
 from stoker.settings import Settings, TaskSettings, load
-from stoker.testing import FakeClock
+from stoker.testing import FakeClock, wait_until
 
 
 def _module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +114,8 @@ async def test_a_keeper_beside_a_block_resigns_when_the_block_ends() -> None:
                 store, settings=app.settings.keeper, lease=30, clock=FakeClock(), name="k"
             )
             async with keeping(keeper):
-                async with asyncio.timeout(30):
-                    while not keeper.is_leading:
-                        await asyncio.sleep(0)
-            assert await store.lead("keeper", "other", ttl=1) is not None
+                await wait_until(lambda: keeper.is_leading, "the keeper leads")
+            assert await store.lead(NAME, "other", ttl=1) is not None
 
         await app.arun(work)
 

@@ -177,9 +177,10 @@ class Hand:
         while True:
             page = await self.store.find(JobQuery(**query), cursor=cursor, limit=1_000)
             jobs += page.jobs
-            cursor = page.next_cursor
-            if cursor is None:
+            if page.next_cursor is None:
                 return jobs
+            assert page.next_cursor != cursor, "the cursor of a page leads to the same page"
+            cursor = page.next_cursor
 
 
 def session_spec(session: str, **changes: Any) -> SessionSpec:

@@ -33,9 +33,10 @@ async def _all_jobs(store: Store) -> dict[str, JobRecord]:
     while True:
         page = await store.find(JobQuery(), cursor=cursor, limit=MAX_PAGE)
         jobs |= {job.id: job for job in page.jobs}
-        cursor = page.next_cursor
-        if cursor is None:
+        if page.next_cursor is None:
             return jobs
+        assert page.next_cursor != cursor, "the cursor of a page leads to the same page"
+        cursor = page.next_cursor
 
 
 async def _tallies_are_a_recount(store: Store, jobs: dict[str, JobRecord]) -> None:

@@ -86,14 +86,13 @@ class Finding(StoreSuite):
     async def test_pages_hold_every_job_once(self, hand: Hand) -> None:
         jobs = await hand.put_many(23)
         found: list[str] = []
-        cursor: str | None = None
-        pages = 0
-        while pages == 0 or cursor is not None:
-            page = await hand.store.find(JobQuery(), cursor=cursor, limit=5)
+        cursors: list[str | None] = [None]
+        for _ in range(5):
+            page = await hand.store.find(JobQuery(), cursor=cursors[-1], limit=5)
             found += [job.id for job in page.jobs]
-            cursor = page.next_cursor
-            pages += 1
-        assert (found, pages) == (jobs[::-1], 5)
+            cursors.append(page.next_cursor)
+        assert found == jobs[::-1]
+        assert [cursor is None for cursor in cursors] == [True, *([False] * 4), True]
 
     async def test_a_full_last_page_has_no_cursor(self, hand: Hand) -> None:
         await hand.put_many(6)
