@@ -408,6 +408,8 @@ def _check_ranges(settings: Settings) -> None:
         raise InvalidConfig(
             f"log.level is {settings.log.level!r}; expected debug, info, warning or error"
         )
+    if settings.log.format not in {"auto", "text", "json"}:
+        raise InvalidConfig(f"log.format is {settings.log.format!r}; expected auto, text or json")
 
 
 __all__ = [

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import types
 
+import pytest
+
 import stoker
 from tests.repo.tree import PACKAGE, tree
 
@@ -22,13 +24,22 @@ def test_the_export_list_is_sorted() -> None:
 
 
 def test_the_export_list_is_all_that_the_package_imports() -> None:
-    imported = {
-        alias.asname or alias.name
-        for node in tree(PACKAGE / "__init__.py").body
+    seen_by_mypy = {
+        alias.asname or alias.name: f"{node.module}"
+        for branch in tree(PACKAGE / "__init__.py").body
+        if isinstance(branch, ast.If)
+        for node in branch.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == set(EXPORTED) - {"__version__"}
+    assert set(seen_by_mypy) == set(EXPORTED) - {"__version__"}
+    at_run_time = {name: vars(importlib.import_module(m))[name] for name, m in seen_by_mypy.items()}
+    assert {name: getattr(stoker, name) for name in seen_by_mypy} == at_run_time
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Stokr'"):
+        _ = stoker.Stokr  # type: ignore[attr-defined]
 
 
 def test_every_exported_class_and_function_says_what_it_is_for() -> None:

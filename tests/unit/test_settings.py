@@ -61,6 +61,7 @@ def test_the_documented_short_names_work(tmp_path: Path) -> None:
         ({"STOKER_RETRY__BACKOFF": "wild"}, r"fixed, linear or exponential"),
         ({"STOKER_RETRY__MAX_RETRIES": "-1"}, r"expected 0 to"),
         ({"STOKER_LOG__LEVEL": "loud"}, r"debug, info, warning or error"),
+        ({"STOKER_LOG__FORMAT": "xml"}, r"auto, text or json"),
         ({"STOKER_FLEET__MIN": "3", "STOKER_FLEET__MAX": "2"}, r"expected at least 3"),
     ],
 )

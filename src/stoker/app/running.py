@@ -11,7 +11,6 @@ from stoker.app.loading import all_tasks, jobs_folder, load_app, load_jobs, sour
 from stoker.app.stoker import Stoker
 from stoker.core.errors import StokerError
 from stoker.core.store import Store
-from stoker.core.task import TaskOptions
 from stoker.keeper.keeper import Keeper
 from stoker.settings import Loaded, Secret, Section, Settings, load
 from stoker.worker.worker import ExitReason, Worker, install_signals
@@ -36,7 +35,6 @@ def make_app(loaded: Loaded, *, actor: str) -> Stoker:
     app = Stoker(settings=loaded.settings) if reference is None else load_app(reference)
     if reference is not None:
         app.configure(_joined(app.settings, loaded))
-        app.defaults = TaskOptions(retry=app.settings.retry.policy())
     app.actor = actor
     return app
 

@@ -166,32 +166,53 @@ def worker_stats(sessions: Sequence[SessionInfo]) -> WorkerStats:
     )
 
 
+class Grouping:
+    """Groups ended jobs by what they died of, and keeps nothing of a job but that."""
+
+    def __init__(self) -> None:
+        """Begin without a job."""
+        self.count = 0
+        self._groups: dict[tuple[str, str, str], ErrorGroup] = {}
+
+    def add(self, job: JobRecord) -> None:
+        """Count a job."""
+        self.count += 1
+        cause, at = _cause(job), job.finished_at or job.submitted_at
+        known = self._groups.get(cause)
+        if known is None:
+            code, kind, message = cause
+            known = ErrorGroup(
+                code=code,
+                type=kind,
+                message=message,
+                count=0,
+                tasks=[],
+                sample=job.id,
+                newest_at=at,
+                oldest_at=at,
+            )
+        self._groups[cause] = msgspec.structs.replace(
+            known,
+            count=known.count + 1,
+            tasks=known.tasks if job.task in known.tasks else sorted([*known.tasks, job.task]),
+            sample=job.id if at > known.newest_at else known.sample,
+            newest_at=max(at, known.newest_at),
+            oldest_at=min(at, known.oldest_at),
+        )
+
+    def groups(self) -> list[ErrorGroup]:
+        """Return the groups, the biggest first."""
+        return sorted(
+            self._groups.values(), key=lambda group: (-group.count, group.code, group.message)
+        )
+
+
 def group_errors(jobs: Iterable[JobRecord]) -> list[ErrorGroup]:
     """Group ended jobs by what they died of, the biggest group first."""
-    groups: dict[tuple[str, str, str], list[JobRecord]] = {}
+    grouping = Grouping()
     for job in jobs:
-        groups.setdefault(_cause(job), []).append(job)
-    found = [_group(cause, members) for cause, members in groups.items()]
-    return sorted(found, key=lambda group: (-group.count, group.code, group.message))
-
-
-def _group(cause: tuple[str, str, str], members: list[JobRecord]) -> ErrorGroup:
-    code, kind, message = cause
-    members = sorted(members, key=_ended_at)
-    return ErrorGroup(
-        code=code,
-        type=kind,
-        message=message,
-        count=len(members),
-        tasks=sorted({job.task for job in members}),
-        sample=members[-1].id,
-        newest_at=_ended_at(members[-1]),
-        oldest_at=_ended_at(members[0]),
-    )
-
-
-def _ended_at(job: JobRecord) -> datetime:
-    return job.finished_at or job.submitted_at
+        grouping.add(job)
+    return grouping.groups()
 
 
 def _cause(job: JobRecord) -> tuple[str, str, str]:

@@ -389,6 +389,7 @@ class Stoker:
         if self._store is not None:
             raise UsageError("the app is in use; configure it before its first job")
         self.settings = settings
+        self.defaults = TaskOptions(retry=settings.retry.policy())
         self._standard = None
 
     async def arun(self, work: Callable[[Store], Awaitable[T]]) -> T:

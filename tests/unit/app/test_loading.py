@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,11 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 @pytest.fixture
-def clean_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    yield
+    for name in [name for name in sys.modules if name.startswith(("shop_", "stoker_jobs."))]:
+        del sys.modules[name]
 
 
 pytestmark = pytest.mark.usefixtures("clean_imports")

@@ -13,8 +13,8 @@ from tests.unit.server.asking import Asking
 
 
 @pytest.fixture
-async def app(fake_clock: FakeClock, tmp_path) -> AsyncIterator[Stoker]:
-    made = Stoker(settings=Settings(store=f"sqlite:///{tmp_path}/x.db"), clock=fake_clock)
+async def app(fake_clock: FakeClock) -> AsyncIterator[Stoker]:
+    made = Stoker(settings=Settings(store="memory://"), clock=fake_clock)
 
     @made.task
     def shout(text: str) -> str:

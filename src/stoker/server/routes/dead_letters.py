@@ -1,11 +1,12 @@
 """Dead letters: look, group by cause, replay, drop."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from stoker.app.stats import group_errors
+from stoker.app.stats import Grouping
 from stoker.core.errors import InvalidOption
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import State
@@ -42,8 +43,9 @@ async def list_dead_letters(
     caller = Caller(request)
     if group_by is None:
         return reply(await caller.run(lambda s: s.find(query, cursor=cursor, limit=limit)))
-    found, is_complete = await _collect(caller, query, SCANNED)
-    return reply(ErrorGroups(group_errors(found), len(found), is_complete))
+    grouping = Grouping()
+    is_complete = await _scan(caller, query, SCANNED, grouping.add)
+    return reply(ErrorGroups(grouping.groups(), grouping.count, is_complete))
 
 
 @router.post(
@@ -57,11 +59,11 @@ async def replay_dead_letters(request: Request) -> Response:
     body = await caller.body(ReplayBody)
     query = _query(caller, body)
     if body.dry_run:
-        found, is_complete = await _collect(caller, query, body.limit)
-        matched = Replayed(
-            dry_run=True, matched=len(found), replayed=0, is_complete=is_complete, answers=[]
+        matched, is_complete = await _count(caller, query, body.limit)
+        would = Replayed(
+            dry_run=True, matched=matched, replayed=0, is_complete=is_complete, answers=[]
         )
-        return reply(matched)
+        return reply(would)
     refused: list[Answer] = []
     if body.ids:
         query, refused = await _only_dead(caller, body)
@@ -88,8 +90,7 @@ async def drop_dead_letters(request: Request) -> Response:
     body = await caller.body(DeadLetterBody)
     query = _query(caller, body)
     if body.dry_run:
-        found, is_complete = await _collect(caller, query, body.limit)
-        matched = len(found)
+        matched, is_complete = await _count(caller, query, body.limit)
         return reply(Dropped(dry_run=True, matched=matched, dropped=0, is_complete=is_complete))
     dropped = await caller.run(
         lambda store: store.purge(query, limit=body.limit, actor=caller.actor)
@@ -149,17 +150,28 @@ async def _get(caller: Caller, ids: tuple[str, ...]) -> list[JobRecord | None]:
     return await caller.run(lambda store: store.get(ids))
 
 
-async def _collect(caller: Caller, query: JobQuery, limit: int) -> tuple[list[JobRecord], bool]:
-    """Return matching jobs up to a limit, and whether these are all."""
-    found: list[JobRecord] = []
+async def _count(caller: Caller, query: JobQuery, limit: int) -> tuple[int, bool]:
+    """Return how many jobs match, up to a limit, and whether these are all."""
+    counting = Grouping()
+    is_complete = await _scan(caller, query, limit, counting.add)
+    return counting.count, is_complete
+
+
+async def _scan(
+    caller: Caller, query: JobQuery, limit: int, visit: Callable[[JobRecord], None]
+) -> bool:
+    """Show matching jobs to a visitor, up to a limit; return whether these are all."""
+    left = limit
     cursor: str | None = None
-    while len(found) < limit:
-        page = await _page(caller, query, cursor, min(MAX_PAGE, limit - len(found)))
-        found += page.jobs
+    while left > 0:
+        page = await _page(caller, query, cursor, min(MAX_PAGE, left))
+        for job in page.jobs:
+            visit(job)
+        left -= len(page.jobs)
         cursor = page.next_cursor
         if cursor is None:
-            return found, True
-    return found, False
+            return True
+    return False
 
 
 async def _page(caller: Caller, query: JobQuery, cursor: str | None, size: int) -> Page:

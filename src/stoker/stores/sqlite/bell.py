@@ -173,7 +173,7 @@ class Bell:
                 ready, next_due_at = bool(found[0]), found[1]
             if not ids:
                 return _Look(version, ready, next_due_at, "", all_ended=False)
-            over = not queues and bool(db.execute(_ALL_ENDED, (to_json(ids),)).get)
+            over = not waiter.queues and bool(db.execute(_ALL_ENDED, (to_json(ids),)).get)
             return _Look(version, ready, next_due_at, changes(db, ids), all_ended=over)
 
         return await self._reader.run(look)

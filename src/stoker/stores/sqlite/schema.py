@@ -15,7 +15,9 @@ from stoker.core.records import Migration, SchemaStatus
 
 APPLICATION_ID = 0x53544B52
 """``STKR``: marks the file as a Stoker store."""
-_IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)"
+_IS_EMPTY = r"""
+    SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\')"""
+"""SQLite's own tables stay behind when the layout is taken back; they are nobody's program."""
 
 
 @cache

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -175,16 +176,26 @@ def test_a_folder_that_others_may_enter_is_not_trusted(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(path).touch()
-    monkeypatch.setattr(doorbell.tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = folder_of(path)
-    if folder is None:
-        raise AssertionError("the path of the test's folder is too long")
-    folder.chmod(0o755)
-    assert folder_of(path) is None
-    folder.chmod(0o700)
-    assert folder_of(path) == folder
-    folder.rmdir()
-    folder.symlink_to(tmp_path)
+    with tempfile.TemporaryDirectory() as short:
+        monkeypatch.setattr(tempfile, "gettempdir", lambda: short)
+        folder = folder_of(path)
+        assert folder is not None
+        folder.chmod(0o755)
+        assert folder_of(path) is None
+        folder.chmod(0o700)
+        assert folder_of(path) == folder
+        folder.rmdir()
+        folder.symlink_to(tmp_path)
+        assert folder_of(path) is None
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_not_used(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(path).touch()
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(deep))
     assert folder_of(path) is None
 
 

@@ -189,4 +189,3 @@ async def test_a_store_is_refused_after_a_fork(
         await store.submit([JobSpec(id="a", task="work")])
     monkeypatch.undo()
     await store.submit([JobSpec(id="a", task="work")])
-
