@@ -7,10 +7,11 @@ queue around them, so a ratio means something where a rate depends on the machin
 
 import argparse
 import asyncio
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -39,28 +40,60 @@ ROWS = (
 
 @dataclass
 class Figures:
-    """What was measured with one store; None where it does not apply."""
+    """What was measured with one store, a figure a round; empty where it does not apply."""
 
-    one_by_one: float | None = None
-    batched: float | None = None
-    drained: float | None = None
-    drained_by_two: float | None = None
+    one_by_one: list[float] = field(default_factory=list)
+    batched: list[float] = field(default_factory=list)
+    drained: list[float] = field(default_factory=list)
+    drained_by_two: list[float] = field(default_factory=list)
     latency: Sequence[float] = ()
     peak: int = 0
 
-    def column(self, bare: "Figures") -> list[str]:
-        """Return the cells of the table, in the order of `ROWS`."""
+    def column(self, bare: "Figures | None" = None) -> list[str]:
+        """Return the cells of the table, in the order of `ROWS`.
+
+        Args:
+            bare: The bare loop with the same durability, measured round by round beside it.
+        """
         waits = [percentile(self.latency, p) for p in (0.5, 0.95, 0.99)] if self.latency else []
         return [
             _rate(self.one_by_one),
             _rate(self.batched),
-            _share(self.batched, bare.batched),
+            _share(self.batched, bare.batched if bare else []),
             _rate(self.drained),
-            _share(self.drained, bare.drained),
+            _share(self.drained, bare.drained if bare else []),
             _rate(self.drained_by_two),
             *([f"{wait * 1000:.1f}" for wait in waits] or ["–"] * 3),
             f"{self.peak / MEGABYTE:.0f}" if self.peak else "–",
         ]
+
+
+@dataclass
+class Beside:
+    """The bare loop, measured a round at a time beside the store it is compared with."""
+
+    folder: Path
+    sizes: Sizes
+    figures: Figures = field(default_factory=Figures)
+    full: list[Bare] = field(default_factory=list)
+
+    def submit(self) -> None:
+        """Measure a round of submits."""
+        clock = SystemClock()
+        bare = Bare(self.folder / f"bare-{len(self.full)}.db", clock=clock)
+        began = clock.monotonic()
+        bare.submit(self.sizes.batched, batch=self.sizes.batch)
+        self.figures.batched.append(self.sizes.batched / (clock.monotonic() - began))
+        self.full.append(bare)
+
+    async def drain(self) -> None:
+        """Measure a round of running what one round submitted."""
+        clock = SystemClock()
+        bare = self.full.pop()
+        began = clock.monotonic()
+        count = await bare.drain(batch=self.sizes.bare_batch)
+        self.figures.drained.append(count / (clock.monotonic() - began))
+        bare.close()
 
 
 def main() -> int:
@@ -74,49 +107,38 @@ def main() -> int:
 
 
 async def _bench(folder: Path, sizes: Sizes) -> None:
-    bare = await _measure_bare(folder, sizes)
-    columns = {"bare loop": bare}
-    for name, query in (("sqlite", ""), ("sqlite, fast", "?durability=fast")):
-        _say(name)
-        columns[name] = await _measure_sqlite(folder / name.replace(", ", "-"), query, sizes)
+    _say("sqlite, and the bare loop")
+    beside = Beside(folder, sizes)
+    full = await _measure_sqlite(folder / "full", "", sizes, beside)
+    _say("sqlite, fast")
+    fast = await _measure_sqlite(folder / "fast", "?durability=fast", sizes)
     _say("memory")
-    columns["memory"] = await _measure_memory(sizes)
+    memory = await _measure_memory(sizes)
     for fact, value in report.facts(**_settings(sizes)).items():
         print(f"{fact}: {value}")
-    cells = [figures.column(bare) for figures in columns.values()]
-    rows = [(name, [column[place] for column in cells]) for place, name in enumerate(ROWS)]
-    print(f"\n{report.markdown(['', *columns], rows)}")
+    columns = [beside.figures.column(), full.column(beside.figures), fast.column(), memory.column()]
+    rows = [(name, [column[place] for column in columns]) for place, name in enumerate(ROWS)]
+    print(f"\n{report.markdown(['', 'bare loop', 'sqlite', 'sqlite, fast', 'memory'], rows)}")
 
 
-async def _measure_bare(folder: Path, sizes: Sizes) -> Figures:
-    clock = SystemClock()
-    submitted, drained = [], []
-    for number in range(sizes.rounds):
-        bare = Bare(folder / f"bare-{number}.db", clock=clock)
-        began = clock.monotonic()
-        bare.submit(sizes.drained, batch=sizes.batch)
-        middle = clock.monotonic()
-        await bare.drain(batch=sizes.bare_batch)
-        submitted.append(sizes.drained / (middle - began))
-        drained.append(sizes.drained / (clock.monotonic() - middle))
-        bare.close()
-    return Figures(batched=measures.middle(submitted), drained=measures.middle(drained))
-
-
-async def _measure_sqlite(folder: Path, query: str, sizes: Sizes) -> Figures:
+async def _measure_sqlite(
+    folder: Path, query: str, sizes: Sizes, beside: Beside | None = None
+) -> Figures:
     folder.mkdir()
     figures = Figures()
     async with _opened(f"sqlite:///{folder / 'submit.db'}{query}"):
-        await _measure_submits(figures, sizes)
+        await _measure_submits(figures, sizes, beside)
     async with _opened(f"sqlite:///{folder / 'run.db'}{query}"):
         async with workers.processes(app, 1, concurrency=sizes.concurrency) as crew:
             figures.latency = await measures.start_latency(sizes)
-            figures.drained = await measures.median(sizes, lambda: measures.drain(app, sizes))
+            for _ in range(sizes.rounds):
+                if beside is not None:
+                    await beside.drain()
+                figures.drained.append(await measures.drain(app, sizes))
         figures.peak = crew.peak
         async with workers.processes(app, 2, concurrency=sizes.concurrency):
-            figures.drained_by_two = await measures.median(
-                sizes, lambda: measures.drain(app, sizes)
-            )
+            for _ in range(sizes.rounds):
+                figures.drained_by_two.append(await measures.drain(app, sizes))
     return figures
 
 
@@ -127,18 +149,18 @@ async def _measure_memory(sizes: Sizes) -> Figures:
     async with _opened("memory://"):
         async with workers.in_this_process(app, concurrency=sizes.concurrency) as crew:
             figures.latency = await measures.start_latency(sizes)
-            figures.drained = await measures.median(sizes, lambda: measures.drain(app, sizes))
+            for _ in range(sizes.rounds):
+                figures.drained.append(await measures.drain(app, sizes))
         figures.peak = crew.peak
     return figures
 
 
-async def _measure_submits(figures: Figures, sizes: Sizes) -> None:
-    figures.one_by_one = await measures.median(
-        sizes, lambda: measures.submit_one_by_one(app, sizes)
-    )
-    figures.batched = await measures.median(
-        sizes, lambda: measures.submit_batched(app, sizes, count=sizes.batched)
-    )
+async def _measure_submits(figures: Figures, sizes: Sizes, beside: Beside | None = None) -> None:
+    for _ in range(sizes.rounds):
+        if beside is not None:
+            beside.submit()
+        figures.batched.append(await measures.submit_batched(app, sizes, count=sizes.batched))
+        figures.one_by_one.append(await measures.submit_one_by_one(app, sizes))
 
 
 def _opened(url: str) -> Stoker:
@@ -156,12 +178,14 @@ def _settings(sizes: Sizes) -> dict[str, str]:
     }
 
 
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+def _rate(rounds: Sequence[float]) -> str:
+    return f"{statistics.median(rounds):,.0f}" if rounds else "–"
 
 
-def _share(value: float | None, whole: float | None) -> str:
-    return "–" if value is None or whole is None else f"{value / whole:.0%}"
+def _share(rounds: Sequence[float], bare: Sequence[float]) -> str:
+    """Return the median of the rounds' ratios; neighbours in time share the machine's mood."""
+    ratios = [ours / theirs for ours, theirs in zip(rounds, bare, strict=bool(bare))]
+    return f"{statistics.median(ratios):.0%}" if ratios else "–"
 
 
 def _say(name: str) -> None:

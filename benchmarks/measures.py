@@ -1,7 +1,6 @@
 """The measurements: how fast jobs go in, how fast they are run, how soon an idle system starts."""
 
 import asyncio
-import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -89,16 +88,6 @@ async def start_latency(sizes: Sizes) -> list[float]:
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which that share of the sorted values lies."""
     return values[min(len(values) - 1, int(share * len(values)))]
-
-
-async def median(sizes: Sizes, measure: Callable[[], Awaitable[float]]) -> float:
-    """Return the median of the rounds."""
-    return middle([await measure() for _ in range(sizes.rounds)])
-
-
-def middle(values: Sequence[float]) -> float:
-    """Return the median."""
-    return statistics.median(values)
 
 
 async def _ends(app: Stoker) -> list[float]:

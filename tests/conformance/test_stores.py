@@ -9,7 +9,10 @@ from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.memory import MemoryStore
 from stoker.stores.sqlite import SQLiteStore
+from stoker.testing import FaultyStore
 from stoker.testing.conformance import Capabilities, StoreConformance
+from stoker.testing.conformance.faults import Faults
+from stoker.testing.conformance.two_hands import Keeping, TwoHands
 
 
 class TestMemory(StoreConformance):
@@ -27,6 +30,17 @@ class TestMemory(StoreConformance):
         assert isinstance(store, MemoryStore)
         async with MemoryStore(clock=clock, world=store.world) as second:
             yield second
+
+
+class TestWrappedMemoryWithOneHandle(TwoHands, Keeping, Faults):
+    """A store that says that it has one handle only, behind a wrapper without a plan."""
+
+    capabilities = Capabilities(second_handle=False, durable=False)
+
+    @asynccontextmanager
+    async def open_store(self, clock: Clock) -> AsyncIterator[Store]:
+        async with FaultyStore(MemoryStore(clock=clock)) as store:
+            yield store
 
 
 class TestSQLite(StoreConformance):

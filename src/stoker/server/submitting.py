@@ -1,5 +1,6 @@
 """From a body to a job in the store: checks first, then one commit."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from stoker.server.schemas import BatchItem, SubmitBody
 
 CHUNK = 1_000
 """Jobs that are read at once."""
+_BREATH = 100
+"""Jobs of a batch after which others on the loop have their turn."""
 
 
 async def submit_one(caller: Caller, body: SubmitBody) -> tuple[JobRecord, bool]:
@@ -46,6 +49,8 @@ async def submit_batch(caller: Caller, bodies: Sequence[Any]) -> list[BatchItem]
             refused[place] = detail_of(error)
         else:
             specs[place] = spec
+        if place % _BREATH == _BREATH - 1:
+            await asyncio.sleep(0)
     given = await caller.app.asubmit_specs(list(specs.values()), actor=caller.actor)
     answers = dict(zip(specs, given, strict=True))
     found = await _found(caller, answers.values())

@@ -152,9 +152,14 @@ async def _get(caller: Caller, ids: tuple[str, ...]) -> list[JobRecord | None]:
 
 async def _count(caller: Caller, query: JobQuery, limit: int) -> tuple[int, bool]:
     """Return how many jobs match, up to a limit, and whether these are all."""
-    counting = Grouping()
-    is_complete = await _scan(caller, query, limit, counting.add)
-    return counting.count, is_complete
+    matched = 0
+
+    def count(_: JobRecord) -> None:
+        nonlocal matched
+        matched += 1
+
+    is_complete = await _scan(caller, query, limit, count)
+    return matched, is_complete
 
 
 async def _scan(

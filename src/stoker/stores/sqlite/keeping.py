@@ -44,7 +44,8 @@ _DECLARE = """
     WHERE seq IN (SELECT value FROM json_each(?)) AND ended_at IS NULL"""
 _FORGET_SESSIONS = """
     DELETE FROM sessions WHERE ended_at < ?1
-      AND ended_at < coalesce((SELECT submitted_at FROM jobs ORDER BY seq LIMIT 1), 9e99)"""
+      AND ended_at < coalesce(
+        (SELECT submitted_at FROM jobs WHERE seq = (SELECT min(seq) FROM jobs)), 9e99)"""
 _OF_THE_DEAD = phrase("""
     SELECT json_group_array({card}) FROM (
         SELECT j.* FROM sessions AS s INDEXED BY sessions_ended
