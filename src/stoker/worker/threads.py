@@ -9,6 +9,7 @@ to a fresh thread, it is counted as stuck, and the worker is asked to be replace
 import asyncio
 import ctypes
 import logging
+import os
 import sys
 import threading
 from collections import deque
@@ -34,23 +35,25 @@ _RAISED = {Stop.SOFT: SoftLimit, Stop.CANCEL: Cancelled}
 
 
 class _Thread:
-    """One thread and the attempt in it."""
+    """One thread and the attempt in it.
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    There is no lock between it and the loop: an exception that is raised from outside may come
+    between any two steps, and a lock taken at that moment would never be given back. Instead each
+    side first says what it is about to do (``poking``, ``attempt``) and then looks at the other.
+    """
+
+    def __init__(self) -> None:
         self.attempt: Attempt | None = None
+        self.poking = False
         self.given_up = False
         self.ident = 0
-        # Held while the attempt changes, so that nothing is raised into the wrong one.
-        self.lock = threading.Lock()
 
     def work(self, attempt: Attempt, runner: Runner) -> Verdict:
         """Run one attempt on this thread."""
         found: list[Verdict] = []
         try:
             try:
-                with self.lock:
-                    self.attempt = attempt
+                self.attempt = attempt
                 found.append(runner.run_sync(attempt))
             finally:
                 self._shut()
@@ -61,16 +64,23 @@ class _Thread:
         return found[0]
 
     def interrupt(self, attempt: Attempt, exception: type[BaseException]) -> None:
-        """Raise an exception in the attempt; called from another thread."""
-        with self.lock:
-            if self.attempt is attempt:
-                _set_async_exc(self.ident, exception)
+        """Raise an exception in the attempt; called on the loop."""
+        self.poking = True
+        if self.attempt is attempt:
+            _set_async_exc(self.ident, exception)
+        self.poking = False
 
     def _shut(self) -> None:
-        """Let nothing more be raised into this thread."""
-        with self.lock:
-            self.attempt = None
-            _clear_async_exc(self.ident, None)
+        """Let nothing more be raised into this thread, and take back what is on its way."""
+        while True:
+            try:
+                self.attempt = None
+                while self.poking:
+                    os.sched_yield()
+                _clear_async_exc(self.ident, None)
+            except (SoftLimit, Cancelled, Interrupted):
+                continue
+            return
 
 
 class ThreadExecutor:
@@ -163,7 +173,7 @@ class ThreadExecutor:
 
     def _add_thread(self) -> None:
         self._made += 1
-        thread = _Thread(self._made)
+        thread = _Thread()
         self._threads.add(thread)
         # A daemon, or a stuck thread would keep the process from ending.
         threading.Thread(

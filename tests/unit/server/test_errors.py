@@ -7,7 +7,7 @@ from stoker.core.errors import BackendError, NotFound, Refused, StokerError, Usa
 from stoker.server.errors import STATUSES, error_response, response_of, status_of
 from stoker.settings import Bytes
 
-DOCUMENTED = {400, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503}
+DOCUMENTED = {400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503}
 
 
 def every_class(root: type[StokerError] = StokerError) -> list[type[StokerError]]:
@@ -27,7 +27,12 @@ def test_only_bugs_are_500() -> None:
 
 
 def test_the_family_of_an_error_decides_its_kind_of_status() -> None:
-    kinds = {UsageError: {400, 413, 422, 503}, NotFound: {404}, Refused: {409}, BackendError: {503}}
+    kinds = {
+        UsageError: {400, 413, 422, 503},
+        NotFound: {404},
+        Refused: {409},
+        BackendError: {401, 403, 503},
+    }
     for family, allowed in kinds.items():
         for cls in every_class(family):
             status = STATUSES[cls.code]

@@ -46,7 +46,8 @@ _READY = phrase("""
         (SELECT min(due_at) FROM jobs WHERE {due}))""")
 _ALL_ENDED = phrase("""
     SELECT NOT EXISTS (
-        SELECT 1 FROM jobs WHERE id IN (SELECT value FROM json_each(?)) AND {live})""")
+        SELECT 1 FROM json_each(?) AS w LEFT JOIN jobs AS j ON j.id = w.value
+        WHERE j.seq IS NULL OR j.{live})""")
 
 
 class _Look(msgspec.Struct, gc=False):
@@ -110,16 +111,19 @@ class Bell:
         self._doorbell.ring("q", books.rung)
         self._doorbell.ring("j", books.changed)
 
-    def close(self) -> None:
-        """Send everybody home."""
+    def dismiss(self) -> None:
+        """Send everybody home who waits here."""
         for ear in self._ears.values():
             self._loop.remove_reader(ear)
             ear.close()
         self._ears.clear()
-        self._doorbell.close()
         for waiter in self._waiters:
             waiter.closed = True
             waiter.event.set()
+
+    def close(self) -> None:
+        """Take the sockets away, once the writer rings no more."""
+        self._doorbell.close()
 
     async def wait(self, queues: Sequence[str], ids: Sequence[str], timeout: float) -> bool:
         """See `Store.wait`."""

@@ -14,7 +14,7 @@ from stoker.core.lifecycle import LEASED, Event, State, move
 from stoker.stores.sqlite.ending import cascade
 from stoker.stores.sqlite.leasing import Pick
 from stoker.stores.sqlite.phrases import ASSIGNED, COMPLETED, HAS_CHILDREN, phrase
-from stoker.stores.sqlite.transaction import Transaction, to_json
+from stoker.stores.sqlite.transaction import Transaction
 
 _COMPLETE = phrase("""
     UPDATE jobs SET
@@ -57,7 +57,7 @@ def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> 
         for pick, told in done
     ]
     tx.db.execute("SAVEPOINT given")
-    if tx.run(_COMPLETE_CHILDLESS, now, to_json(rows)) != len(rows):
+    if tx.run_rows(_COMPLETE_CHILDLESS, rows, now) != len(rows):
         tx.db.execute("ROLLBACK TO given; RELEASE given")
         return False
     tx.db.execute("RELEASE given")
@@ -89,7 +89,7 @@ def complete(tx: Transaction, done: Sequence[tuple[Look, Settlement]]) -> None:
             for state, n in ((ASSIGNED, -1), (COMPLETED, 1)):
                 key = (look.workflow_id, state)
                 tx.books.flows[key] = tx.books.flows.get(key, 0) + n
-    changed = tx.run(_COMPLETE, tx.now, to_json(rows))
+    changed = tx.run_rows(_COMPLETE, rows, tx.now)
     if changed != len(rows):
         raise RuntimeError(f"{len(rows)} leases were to be completed, {changed} were")
     sums.write(tx)

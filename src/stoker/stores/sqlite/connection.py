@@ -53,7 +53,6 @@ def open_reader(path: str) -> apsw.Connection:
     try:
         db.wal_autocheckpoint(0)
         db.pragma("query_only", 1)
-        db.create_scalar_function("folded", _folded, 1, deterministic=True)
     except apsw.Error as error:
         db.close()
         raise translate(error, path) from error
@@ -73,6 +72,7 @@ def _connect(path: str, flags: int) -> apsw.Connection:
         raise translate(error, path) from error
     try:
         db.set_busy_timeout(BUSY_TIMEOUT)
+        db.create_scalar_function("folded", _folded, 1, deterministic=True)
         db.pragma("cache_size", -32_000)
         db.pragma("temp_store", "memory")
         # The first look at the file: here SQLite finds out what it is.

@@ -54,7 +54,7 @@ class Doorbell:
         if self._folder is None:
             return None
         path = self._folder / f"{kind}-{os.getpid()}-{next(_numbers)}"
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        ear = _datagrams()
         try:
             path.unlink(missing_ok=True)  # Left by a process of the same number that was killed.
             ear.bind(os.fspath(path))
@@ -80,7 +80,7 @@ class Doorbell:
                 self._send(self._folder / name, message)
 
     def close(self) -> None:
-        """Take the own sockets away."""
+        """Take the own sockets away. The thread that rings must have ended."""
         for path in self._own.values():
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -94,7 +94,7 @@ class Doorbell:
 
     def _send(self, path: Path, message: bytes) -> None:
         if self._sender is None:
-            self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self._sender = _datagrams()
         try:
             self._sender.sendto(message, os.fspath(path))
         except ConnectionRefusedError:
@@ -117,6 +117,10 @@ def _message(names: Collection[str]) -> bytes:
         if len(message) <= _LONGEST:
             return message
     return b""
+
+
+def _datagrams() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
 
 def _is_ours(folder: Path) -> bool:

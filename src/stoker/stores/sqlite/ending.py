@@ -110,8 +110,8 @@ def end_attempts(tx: Transaction, ends: Sequence[End], actor: str) -> None:
             finished.append((card.seq, state != COMPLETED))
         if end.event is Event.BURY:
             bury(tx, card, actor, end.code, worker=workers.get(card.session or 0))
-    tx.run(_KEEP_ATTEMPTS, tx.now, to_json(attempts))
-    changed = tx.run(_END, to_json(jobs))
+    tx.run_rows(_KEEP_ATTEMPTS, attempts, tx.now)
+    changed = tx.run_rows(_END, jobs)
     if changed != len(jobs):
         raise RuntimeError(f"{len(jobs)} leases were to end, {changed} did")
     cascade(tx, finished)

@@ -65,10 +65,11 @@ class Handle:
 
     async def close(self) -> None:
         """Finish what is under way and let go of the file."""
-        self.bell.close()
+        self.bell.dismiss()
         await self._watcher.close()
         await self.reader.close()
         await self.writer.close()
+        self.bell.close()
 
     def _committed(self, books: Ledger) -> None:
         self.known_queues |= books.queues

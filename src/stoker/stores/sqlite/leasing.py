@@ -1,6 +1,7 @@
 """Leasing: which jobs come next, and handing them out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -8,7 +9,9 @@ from stoker.core import rules
 from stoker.core.job import Leased
 from stoker.core.lifecycle import Event, State, move
 from stoker.stores.sqlite.phrases import ASSIGNED, CODES, HAS_PARENTS, QUEUED, phrase
-from stoker.stores.sqlite.transaction import Transaction, to_json
+from stoker.stores.sqlite.transaction import Transaction, in_parts, to_json
+
+T = TypeVar("T")
 
 _DUE = phrase("""
     {cards} WHERE j.seq IN (
@@ -20,10 +23,8 @@ _PROMOTE = phrase(
 
 _PICKS = """
     SELECT json_group_array(json_array(
-        j.seq, j.id, j.task,
-        coalesce(j.payload, (SELECT p.payload FROM payloads AS p WHERE p.job = j.seq)),
-        j.queue, j.priority, j.due_at, j.attempt, j.epoch, j.timeout, j.soft_timeout, j.failed,
-        j.lost, j.retry, j.links, j.tenant, j.workflow_id, j.headers, j.cancel_requested))"""
+        j.seq, j.id, j.task, j.payload, j.queue, j.priority, j.due_at, j.attempt, j.epoch,
+        j.timeout, j.soft_timeout, j.failed, j.lost, j.retry, j.links, j.tenant, j.workflow_id, j.headers, j.cancel_requested))"""
 _BEST = phrase(
     """
     {picks} FROM (
@@ -65,11 +66,15 @@ _LEASE = phrase("""
         state = 3, attempt = attempt + 1, epoch = epoch + 1, nonce = ?1, session = ?2,
         leased_at = ?3, started_at = NULL, deadline_at = ?3 + timeout
     WHERE seq IN (SELECT value FROM json_each(?4)) AND {queued}""")
+_PAYLOADS = """
+    SELECT json_group_array(json_array(job, payload)) FROM payloads
+    WHERE job IN (SELECT value FROM json_each(?))"""
+_EDGES = """
+    SELECT json_group_array(json_array(child, parent) ORDER BY child, place) FROM edges
+    WHERE child IN (SELECT value FROM json_each(?)) AND parent IS NOT NULL"""
 _PARENTS = """
-    SELECT json_group_array(json_array(e.child, p.id, p.node, p.state = 6, p.result))
-    FROM (SELECT child, parent FROM edges
-          WHERE child IN (SELECT value FROM json_each(?)) ORDER BY child, place) AS e
-    JOIN jobs AS p ON p.seq = e.parent"""
+    SELECT json_group_array(json_array(seq, id, node, state = 6, result)) FROM jobs
+    WHERE seq IN (SELECT value FROM json_each(?))"""
 
 if move(State.QUEUED, Event.LEASE) is not State.ASSIGNED or CODES[State.ASSIGNED] != ASSIGNED:
     raise AssertionError("a lease writes 'assigned', and the table says otherwise")
@@ -81,7 +86,8 @@ class Pick(msgspec.Struct, array_like=True, gc=False):
     seq: int
     id: str
     task: str
-    payload: str
+    payload: str | None
+    """None: it is big, and read apart."""
     queue: str
     priority: int
     due_at: float
@@ -112,7 +118,7 @@ class Restriction(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Parent(msgspec.Struct, array_like=True, gc=False):
-    child: int
+    seq: int
     id: str
     node: str | None
     completed: int
@@ -122,6 +128,8 @@ class _Parent(msgspec.Struct, array_like=True, gc=False):
 Families = dict[int, list[_Parent]]
 _read_picks = msgspec.json.Decoder(list[Pick]).decode
 _read_parents = msgspec.json.Decoder(list[_Parent]).decode
+_read_edges = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_read_payloads = msgspec.json.Decoder(list[tuple[int, str]]).decode
 _read_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -152,7 +160,7 @@ def held(tx: Transaction, session: int, nonce: str) -> Leases:
     picks.sort(key=lambda pick: (pick.priority, pick.due_at, pick.seq))
     for pick in picks:
         pick.nonce = nonce
-    return Leases(picks, _families(tx, picks))
+    return _complete(tx, picks)
 
 
 def lease(
@@ -174,7 +182,7 @@ def lease(
     if by_age:
         taker.take_oldest(by_age)
     taker.take_best(want)
-    return Leases(taker.picks, _families(tx, taker.picks))
+    return _complete(tx, taker.picks)
 
 
 def _room(
@@ -271,15 +279,30 @@ def _note_flow(tx: Transaction, workflow_id: str) -> None:
         tx.books.flows[key] = tx.books.flows.get(key, 0) + n
 
 
-def _families(tx: Transaction, picks: Sequence[Pick]) -> Families:
-    """Return the parents of those jobs that have any."""
+def _complete(tx: Transaction, picks: list[Pick]) -> Leases:
+    """Add what stands apart from the rows of the jobs: big payloads, and parents' results."""
+    big = {pick.seq: pick for pick in picks if pick.payload is None}
+    if big:
+        for seq, payload in in_parts(_reading(tx, _PAYLOADS, _read_payloads), list(big)):
+            big[seq].payload = payload
     children = [pick.seq for pick in picks if pick.links & HAS_PARENTS]
-    if not children:
-        return {}
+    return Leases(picks, _families(tx, children) if children else {})
+
+
+def _families(tx: Transaction, children: Sequence[int]) -> Families:
     families: Families = {seq: [] for seq in children}
-    for parent in _read_parents(tx.value(_PARENTS, to_json(children))):
-        families[parent.child].append(parent)
+    edges: list[tuple[int, int]] = _read_edges(tx.value(_EDGES, to_json(children)))
+    seqs = list({parent for _, parent in edges})
+    parents = {p.seq: p for p in in_parts(_reading(tx, _PARENTS, _read_parents), seqs)}
+    for child, parent in edges:
+        families[child].append(parents[parent])
     return families
+
+
+def _reading(
+    tx: Transaction, statement: str, decode: Callable[[str], list[T]]
+) -> Callable[[list[int]], list[T]]:
+    return lambda keys: decode(tx.value(statement, to_json(keys)))
 
 
 def _leased(pick: Pick, parents: list[_Parent] | None) -> Leased:
@@ -291,7 +314,7 @@ def _leased(pick: Pick, parents: list[_Parent] | None) -> Leased:
     return Leased(
         pick.id,
         pick.task,
-        pick.payload.encode(),
+        (pick.payload or "").encode(),
         pick.queue,
         pick.attempt,
         pick.epoch,

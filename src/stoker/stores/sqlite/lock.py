@@ -27,10 +27,10 @@ class WriteLock:
         Raises:
             OSError: They cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._main = os.open(f"{path}-lock", flags, 0o644)
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+        self._main = os.open(f"{path}-lock", flags, 0o666)
         try:
-            self._next = os.open(f"{path}-next", flags, 0o644)
+            self._next = os.open(f"{path}-next", flags, 0o666)
         except OSError:
             os.close(self._main)
             raise

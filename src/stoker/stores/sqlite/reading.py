@@ -25,10 +25,12 @@ from stoker.core.records import (
 from stoker.stores.sqlite.matching import ALL_CODES, Conditions, check_limit, place
 from stoker.stores.sqlite.phrases import ASSIGNED, RUNNING, STATES, phrase, priority_of
 from stoker.stores.sqlite.planning import decode_spec
-from stoker.stores.sqlite.records import read_records, records_of
+from stoker.stores.sqlite.records import records_of
 from stoker.stores.sqlite.transaction import DAY, MINUTE, to_json
 
-_NEWEST = "SELECT * FROM jobs AS j {where} ORDER BY j.seq DESC LIMIT ?"
+_NEWEST = """
+    SELECT json_group_array(seq) FROM (
+        SELECT j.seq FROM jobs AS j {where} ORDER BY j.seq DESC LIMIT ?)"""
 _TALLIES = """
     SELECT json_group_array(json_array(queue, priority, state, n) ORDER BY queue, priority, state)
     FROM tallies WHERE n > 0"""
@@ -164,9 +166,10 @@ def find(db: apsw.Connection, query: JobQuery, cursor: str | None, limit: int) -
     if conditions.states is not None:
         some = _value(db, _SUM, to_json(list(conditions.states)))
         conditions.narrow(some, _value(db, _SUM, to_json(list(ALL_CODES))))
-    rows = read_records(db, conditions.fill(_NEWEST), (*conditions.parameters, limit + 1))
-    more = f"j{rows[limit - 1].seq}" if len(rows) > limit else None
-    return Page(records_of(db, rows[:limit], logs=False), more)
+    text = _value(db, conditions.fill(_NEWEST), *conditions.parameters, limit + 1)
+    seqs: list[int] = msgspec.json.decode(text)
+    more = f"j{seqs[limit - 1]}" if len(seqs) > limit else None
+    return Page(records_of(db, seqs[:limit], logs=False), more)
 
 
 def counts(db: apsw.Connection, now: float, window: float) -> Counts:

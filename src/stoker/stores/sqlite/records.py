@@ -17,7 +17,7 @@ from stoker.stores.sqlite.phrases import (
     phrase,
     priority_of,
 )
-from stoker.stores.sqlite.transaction import to_json
+from stoker.stores.sqlite.transaction import in_parts, to_json
 
 _DEFAULT_RETRIES = RetryPolicy().max_retries
 _ROWS = """
@@ -28,8 +28,9 @@ _ROWS = """
         j.max_retries, j.retry, j.waiting_for, j.workflow_id, j.node, j.tenant, j.unique_key,
         j.schedule, j.progress, j.note, j.error,
         coalesce(j.payload, (SELECT p.payload FROM payloads AS p WHERE p.job = j.seq)), j.result))
-    FROM ("""
-_BY_ID = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+    FROM jobs AS j WHERE j.seq IN (SELECT value FROM json_each(?))"""
+_BY_ID = """
+    SELECT json_group_array(seq) FROM jobs WHERE id IN (SELECT value FROM json_each(?))"""
 _ATTEMPTS = """
     SELECT json_group_array(json_array(
         job, attempt, epoch, session, leased_at, started_at, finished_at, outcome, error)
@@ -112,8 +113,8 @@ _read_error = msgspec.json.Decoder(ErrorInfo).decode
 
 def get(db: apsw.Connection, ids: Sequence[str]) -> list[JobRecord | None]:
     """See `Store.get`."""
-    rows = read_records(db, _BY_ID, (to_json(list(dict.fromkeys(ids))),))
-    found = {record.id: record for record in records_of(db, rows, logs=True)}
+    seqs = msgspec.json.decode(_value(db, _BY_ID, to_json(list(dict.fromkeys(ids)))))
+    found = {record.id: record for record in records_of(db, seqs, logs=True)}
     return [found.get(job_id) for job_id in ids]
 
 
@@ -123,15 +124,13 @@ def changes(db: apsw.Connection, ids: Sequence[str]) -> str:
     return text
 
 
-def read_records(db: apsw.Connection, chosen: str, parameters: Sequence[Any]) -> list[Row]:
-    """Return the rows of jobs that a statement chooses, in its order."""
-    return _read_rows(db.execute(f"{_ROWS}{chosen}) AS j", tuple(parameters)).get)
-
-
-def records_of(db: apsw.Connection, rows: Sequence[Row], *, logs: bool) -> list[JobRecord]:
-    """Return jobs as callers see them."""
-    if not rows:
+def records_of(db: apsw.Connection, seqs: Sequence[int], *, logs: bool) -> list[JobRecord]:
+    """Return jobs as callers see them, in the order of their numbers that are given."""
+    if not seqs:
         return []
+    found = in_parts(lambda part: _read_rows(_value(db, _ROWS, to_json(part))), seqs)
+    by_seq = {row.seq: row for row in found}
+    rows = [by_seq[seq] for seq in seqs]
     everybody = to_json([row.seq for row in rows])
     tries: dict[int, list[_Try]] = {row.seq: [] for row in rows}
     for attempt in _read_tries(_value(db, _ATTEMPTS, everybody)):

@@ -41,7 +41,7 @@ def keep_reports(tx: Transaction, reports: Sequence[tuple[int, Told]]) -> None:
         if t.progress is not None or t.note is not None
     ]
     if news:
-        tx.run(_PROGRESS, to_json(news))
+        tx.run_rows(_PROGRESS, news)
     spoken = [(seq, told.logs) for seq, told in reports if told.logs]
     if spoken:
         _keep_lines(tx, spoken)
@@ -65,6 +65,6 @@ def _keep_lines(tx: Transaction, spoken: Sequence[tuple[int, tuple[LogLine, ...]
         if n > MAX_LOGS:
             cuts.append((seq, n - MAX_LOGS))
     if rows:
-        tx.run(_ADD_LINES, to_json(rows))
+        tx.run_rows(_ADD_LINES, rows)
     if cuts:
         tx.run(_CUT_LINES, to_json(cuts))

@@ -39,11 +39,14 @@ def version(db: apsw.Connection, path: str) -> int:
     Raises:
         NotAStore: It is somebody else's database.
     """
-    mark: int = db.execute("PRAGMA application_id").get
-    found: int = db.execute("PRAGMA user_version").get
+    # One moment for all three: somebody may be making the layout right now.
+    with db:
+        mark: int = db.execute("PRAGMA application_id").get
+        found: int = db.execute("PRAGMA user_version").get
+        is_empty = bool(db.execute(_IS_EMPTY).get)
     if mark == APPLICATION_ID:
         return found
-    if mark == 0 and found == 0 and db.execute(_IS_EMPTY).get:
+    if mark == 0 and found == 0 and is_empty:
         return 0
     raise NotAStore(
         f"{path!r} is an SQLite database of another program, not a Stoker store; nothing in it was "

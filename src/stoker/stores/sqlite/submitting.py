@@ -69,6 +69,8 @@ _INSERT_FLOW = """
 _MAKE_QUEUES = """
     INSERT INTO queues (name) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"""
 
+_LAST_MOMENT = 200_000_000_000.0
+"""Seconds since 1970, or from now: well inside the calendar, whose last year is 9999."""
 UniqueKey = tuple[str | None, str, str]
 Parent = tuple[int, int]
 """A parent's place in the order of submission and the number of its state."""
@@ -256,6 +258,10 @@ class _Batch:
         for parent in spec.parents:
             if parent not in parents:
                 return _unknown_parent(parent)
+        last = max(spec.delay, spec.run_at or 0.0, spec.expires or 0.0)
+        if not last < _LAST_MOMENT:
+            message = f"job {spec.id} is due or expires at {last!r}, beyond the calendar"
+            return ErrorInfo(code=InvalidOption.code, message=message)
         return self._unwritable.get(spec.id)
 
     def _first_state(

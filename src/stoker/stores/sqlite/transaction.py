@@ -5,7 +5,7 @@ Counting once per job would cost more than the job. So a command notes what it m
 per commit, in the same transaction as the moves themselves.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import apsw
@@ -29,6 +29,8 @@ from stoker.stores.sqlite.phrases import (
 
 T = TypeVar("T")
 MINUTE = 60
+_LONGEST_TEXT = 64_000_000
+"""Characters in one statement; SQLite takes some more, and memory is finite."""
 encode = msgspec.json.Encoder().encode
 
 _TALLY = """
@@ -105,6 +107,17 @@ def to_json(value: Any) -> str:
         return encode(value).decode()
     except UnicodeEncodeError:
         return encode(_cleaned(value)).decode()
+
+
+def in_parts(read: Callable[[list[int]], list[T]], keys: Sequence[int]) -> list[T]:
+    """Read rows by their keys as one JSON text, or in parts where that is too long for SQLite."""
+    try:
+        return read(list(keys))
+    except apsw.TooBigError:
+        if len(keys) == 1:
+            raise
+    half = len(keys) // 2
+    return in_parts(read, keys[:half]) + in_parts(read, keys[half:])
 
 
 class Ledger:
@@ -188,6 +201,21 @@ class Transaction:
         """Carry out a statement; return how many rows it changed."""
         self.db.execute(statement, arguments)
         return self.db.changes()
+
+    def run_rows(self, statement: str, rows: Sequence[Any], *before: Any) -> int:
+        """Carry out a statement on rows, given as one JSON text, or more where that is too long.
+
+        Args:
+            statement: Its last parameter takes the rows.
+            rows: What `to_json` can encode.
+            *before: The other parameters.
+        """
+        text = to_json(rows)
+        if len(text) <= _LONGEST_TEXT or len(rows) == 1:
+            return self.run(statement, *before, text)
+        half = len(rows) // 2
+        first = self.run_rows(statement, rows[:half], *before)
+        return first + self.run_rows(statement, rows[half:], *before)
 
     def value(self, statement: str, *arguments: Any) -> Any:
         """Return the one value that a statement gives; None if it gives no row."""

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import apsw
 
 from stoker.core.clock import Clock
-from stoker.core.errors import NotOpen, StokerError, Unavailable
+from stoker.core.errors import NotOpen, Unavailable
 from stoker.stores.sqlite.faults import translate
 from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.transaction import Ledger, Transaction
@@ -176,17 +176,19 @@ class Writer:
         """Commit one group; return False when the writer was told to stop."""
         group = _Group(first)
         books: Ledger | None = None
-        self._lock.acquire()
         try:
-            if first.alone:
-                self._run_alone(group)
-            else:
-                books = self._commit(group)
+            with self._lock.held():
+                if first.alone:
+                    self._run_alone(group)
+                else:
+                    books = self._commit(group)
+        except OSError as error:
+            group.fail(Unavailable(f"the lock of the store {self._path!r} failed: {error}"))
+        try:
+            if books is not None:
+                self._committed(books)
         finally:
-            self._lock.release()
-        if books is not None:
-            self._committed(books)
-        _hand_over(group.answers)
+            _hand_over(group.answers)
         return group.going
 
     def _run_alone(self, group: "_Group") -> None:
@@ -212,6 +214,10 @@ class Writer:
         except apsw.Error as error:
             self._roll_back()
             group.fail(translate(error, self._path))
+            return None
+        except Exception as error:  # noqa: BLE001 - the border: a defect must not end the thread
+            self._roll_back()
+            group.fail(error)
             return None
         try:
             self._db.execute("COMMIT")
@@ -273,7 +279,7 @@ class _Group:
         self.answers.append(answer)
         return answer
 
-    def fail(self, fault: StokerError) -> None:
+    def fail(self, fault: Exception) -> None:
         if self.first.take():
             self.add(self.first)
         for answer in self.answers:

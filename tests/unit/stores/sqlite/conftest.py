@@ -59,7 +59,7 @@ def rows(path: str) -> Iterator[Rows]:
     def ask(statement: str, *parameters: object) -> list[tuple[object, ...]]:
         if not opened:
             opened.append(apsw.Connection(path))
-        return list(opened[0].execute(statement, parameters))  # type: ignore[arg-type]
+        return list(opened[0].execute(statement, parameters))
 
     yield ask
     for connection in opened:

@@ -73,17 +73,16 @@ async def test_processes_without_a_common_folder_notice_all_the_same(
     path: str, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, child: Child
 ) -> None:
     monkeypatch.setattr(doorbell, "folder_of", lambda _: None)
-    async with SQLiteStore(path, clock=fake_clock) as store:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(store.wait(["default"], timeout=30))
-            watch = group.create_task(store.wait(ids=["a", "b"], timeout=30))
-            await wait_until(lambda: waiting(store), "somebody waits")
-            async with child("submit", path) as process:
-                assert await line(process) == "queued"
-            assert await task
-            async with SQLiteStore(path, clock=fake_clock) as other:
-                await other.submit([JobSpec(id="b", task="work")])
-            assert await watch
+    async with SQLiteStore(path, clock=fake_clock) as store, asyncio.TaskGroup() as group:
+        task = group.create_task(store.wait(["default"], timeout=30))
+        watch = group.create_task(store.wait(ids=["a", "b"], timeout=30))
+        await wait_until(lambda: waiting(store), "somebody waits")
+        async with child("submit", path) as process:
+            assert await line(process) == "queued"
+        assert await task
+        async with SQLiteStore(path, clock=fake_clock) as other:
+            await other.submit([JobSpec(id="b", task="work")])
+        assert await watch
 
 
 async def test_a_job_that_came_before_the_wait_is_not_missed(

@@ -1,7 +1,6 @@
 """The books equal a recount after anything that can happen to jobs."""
 
 import random  # noqa: TID251 - seeded
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -166,8 +165,9 @@ class Chaos:
 
 
 @pytest.fixture(params=range(8))
-def seed(request: pytest.FixtureRequest) -> Iterator[int]:
-    yield request.param
+def seed(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
 
 
 async def test_the_books_equal_a_recount_whatever_happens(

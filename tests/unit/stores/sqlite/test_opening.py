@@ -23,6 +23,21 @@ from stoker.testing import FakeClock
 from tests.unit.stores.sqlite.conftest import Child, Rows, line
 
 
+def write(path: str, data: bytes) -> None:
+    Path(path).write_bytes(data)
+
+
+def folder_of(path: str) -> dict[str, bytes]:
+    """Return all that is in the folder of a store."""
+    return {file.name: file.read_bytes() for file in Path(path).parent.iterdir()}
+
+
+def make_read_only(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555)
+
+
 async def refused(path: str, clock: FakeClock, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
         async with SQLiteStore(path, clock=clock):
@@ -46,7 +61,7 @@ async def test_what_was_submitted_is_there_when_opened_again(
 
 
 async def test_an_empty_file_becomes_a_store(path: str, fake_clock: FakeClock) -> None:
-    Path(path).touch()
+    write(path, b"")
     async with SQLiteStore(path, clock=fake_clock) as store:
         assert (await store.migrate(dry_run=True)).pending == ()
 
@@ -60,11 +75,10 @@ async def test_a_folder_is_no_store(tmp_path: Path, fake_clock: FakeClock) -> No
 
 
 async def test_a_file_that_is_no_database_stays_as_it_is(path: str, fake_clock: FakeClock) -> None:
-    text = "some notes of somebody\n" * 100
-    Path(path).write_text(text, encoding="utf-8")
+    text = b"some notes of somebody\n" * 100
+    write(path, text)
     await refused(path, fake_clock, NotAStore, "not an SQLite database")
-    assert Path(path).read_text(encoding="utf-8") == text
-    assert os.listdir(Path(path).parent) == ["stoker.db"]
+    assert folder_of(path) == {"stoker.db": text}
 
 
 async def test_a_database_of_another_program_stays_as_it_is(
@@ -73,15 +87,12 @@ async def test_a_database_of_another_program_stays_as_it_is(
     other = apsw.Connection(path)
     other.execute("CREATE TABLE contacts (name)")
     other.close()
-    before = Path(path).read_bytes()
+    before = folder_of(path)
     await refused(path, fake_clock, NotAStore, "of another program")
-    assert Path(path).read_bytes() == before
-    assert os.listdir(Path(path).parent) == ["stoker.db"]
+    assert folder_of(path) == before
 
 
-async def test_a_newer_layout_is_refused(
-    path: str, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_newer_layout_is_refused(path: str, fake_clock: FakeClock) -> None:
     async with SQLiteStore(path, clock=fake_clock):
         pass
     newer = apsw.Connection(path)
@@ -90,7 +101,7 @@ async def test_a_newer_layout_is_refused(
     await refused(path, fake_clock, SchemaMismatch, "Upgrade Stoker here")
 
 
-async def test_a_file_without_a_layout_of_ours_gets_one_only_if_empty(
+async def test_a_new_file_is_marked_as_a_store_of_this_layout(
     path: str, fake_clock: FakeClock, rows: Rows
 ) -> None:
     async with SQLiteStore(path, clock=fake_clock):
@@ -109,7 +120,7 @@ def public() -> Iterator[Path]:
 
 
 async def test_a_read_only_folder_is_told_apart(public: Path, child: Child) -> None:
-    public.chmod(0o555)
+    make_read_only(public)
     async with child("open_as_nobody", str(public / "x.db")) as process:
         said = await line(process)
     assert said.startswith("read_only ")
@@ -123,8 +134,7 @@ async def test_a_read_only_file_is_told_apart(
     path = str(public / "x.db")
     async with SQLiteStore(path, clock=fake_clock):
         pass
-    for file in public.iterdir():
-        file.chmod(0o444)
+    make_read_only(public)
     async with child("open_as_nobody", path) as process:
         assert (await line(process)).startswith("read_only ")
 
@@ -134,7 +144,7 @@ async def test_a_network_filesystem_is_refused(
 ) -> None:
     monkeypatch.setattr(connection, "_filesystem", lambda _: "nfs4")
     await refused(path, fake_clock, Unsupported, "network filesystem .nfs4.")
-    assert not Path(path).exists()
+    assert folder_of(path) == {}
 
 
 def test_the_filesystem_of_a_folder_is_read_from_the_kernel(tmp_path: Path) -> None:

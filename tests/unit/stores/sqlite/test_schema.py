@@ -5,9 +5,10 @@ import pytest
 
 from stoker.core.errors import SchemaMismatch, Unsupported
 from stoker.core.job import JobSpec
+from stoker.core.lifecycle import State
+from stoker.core.records import JobQuery
 from stoker.stores.sqlite import SQLiteStore, schema
 from stoker.stores.sqlite.phrases import CODES, STATES, TALLIED
-from stoker.core.lifecycle import State
 from stoker.testing import FakeClock
 from tests.unit.stores.sqlite.conftest import Rows
 
@@ -34,7 +35,7 @@ async def test_down_and_up_again_gives_an_empty_store_of_the_same_layout(
     assert (await store.migrate()).pending == ()
     assert rows(layout) == before
     await store.submit([JobSpec(id="b", task="work")])
-    assert [job.id for job in (await store.find(_all())).jobs] == ["b"]
+    assert [job.id for job in (await store.find(JobQuery())).jobs] == ["b"]
 
 
 async def test_verbs_on_an_absent_layout_say_what_to_do(store: SQLiteStore) -> None:
@@ -76,10 +77,3 @@ def test_every_state_has_its_number_and_its_tally() -> None:
 
 def test_migrations_are_numbered_without_gaps() -> None:
     assert [m.number for m in schema.migrations()] == list(range(1, schema.latest() + 1))
-
-
-def _all() -> "JobQuery":
-    return JobQuery()
-
-
-from stoker.core.records import JobQuery  # noqa: E402

@@ -17,7 +17,7 @@ from stoker.core.errors import (
     Unavailable,
 )
 from stoker.core.job import JobSpec, SessionSpec
-from stoker.core.records import JobQuery
+from stoker.core.records import EventQuery, JobQuery
 from stoker.stores.sqlite import SQLiteStore, writer
 from stoker.stores.sqlite.transaction import Transaction
 from stoker.testing import wait_until
@@ -69,8 +69,13 @@ def hold_up(store: SQLiteStore) -> Callable[[], None]:
 
 async def test_commands_that_queued_meanwhile_share_one_commit(store: SQLiteStore) -> None:
     commits: list[int] = []
+
+    def note() -> bool:
+        commits.append(1)
+        return False
+
     assert store._handle is not None
-    store._handle.writer._db.set_commit_hook(lambda: bool(commits.append(1)))
+    store._handle.writer._db.set_commit_hook(note)
     go = hold_up(store)
     async with asyncio.TaskGroup() as group:
         for number in range(20):
@@ -78,7 +83,7 @@ async def test_commands_that_queued_meanwhile_share_one_commit(store: SQLiteStor
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         go()
-    assert len(commits) == 1
+    assert commits == [1]
     assert (await store.counts()).totals == {"submitted": 20}
 
 
@@ -106,7 +111,7 @@ async def test_a_command_that_fails_leaves_no_trace_and_harms_nobody(
         store.requeue(JobQuery(), payload=b"{}"),
         store.submit([job("b")]),
     ]
-    tasks = [asyncio.ensure_future(call) for call in calls]  # type: ignore[arg-type] # noqa: TID251
+    tasks = [asyncio.ensure_future(call) for call in calls]  # noqa: TID251
     await asyncio.sleep(0)
     go()
     found = await asyncio.gather(*tasks, return_exceptions=True)
@@ -250,11 +255,5 @@ async def test_an_error_text_that_no_utf8_can_hold_is_kept_as_well_as_can_be(
     await store.beat(SessionSpec(id="s", name="w"), [], ttl=60)
     await store.submit([job("a")])
     await store.cancel(JobQuery(ids=("a",)), reason="file \udcff is gone")
-    [event] = [e for e in await store.events(_all()) if e.kind == "job_cancelled"]
+    [event] = [e for e in await store.events(EventQuery()) if e.kind == "job_cancelled"]
     assert event.details["reason"] == "file ? is gone"
-
-
-def _all() -> Any:
-    from stoker.core.records import EventQuery
-
-    return EventQuery()
