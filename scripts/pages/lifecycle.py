@@ -8,9 +8,9 @@ _INTRO = """# The life of a job
 
 A job is in exactly one state, and only the table below moves it. A pair of state and event
 that is not in the table is refused with [`illegal_transition`](reference/errors.md) and
-changes nothing. Ended jobs stay as they are; only a requeue (`stoker jobs retry`, `stoker
-dlq replay`) leaves an ended state. Every store obeys this one table, and the conformance
-suite proves each of its cells.
+changes nothing. Ended jobs stay as they are; only a requeue (`stoker jobs retry`,
+`stoker dlq replay`) leaves an ended state. Every store obeys this one table, and the
+conformance suite proves each of its cells.
 
 """
 

@@ -10,8 +10,8 @@ _INTRO = """# Settings
 
 Later beats earlier: the defaults below; one file, `stoker.toml` or `stoker.yaml` in the
 working folder (or the one that `STOKER_CONFIG` names); variables of the environment; the
-command line. An unknown key is an error that names the nearest known one. `stoker config
-show` prints what holds and where each value came from.
+command line. An unknown key is an error that names the nearest known one.
+`stoker config show` prints what holds and where each value came from.
 
 A duration is a number of seconds or a text such as `"1h30m"` or `"500ms"`, a size a number
 of bytes or a text such as `"512MB"`. Secrets are shown as `***` everywhere.

@@ -33,6 +33,17 @@ def test_every_link_leads_somewhere() -> None:
     assert dead == []
 
 
+def test_no_code_in_a_sentence_is_broken_over_two_lines() -> None:
+    """Such code would escape the tests below."""
+    broken = [
+        f"{where(page)}: {line}"
+        for page in pages()
+        for line in FENCE.sub("", text(page)).splitlines()
+        if line.count("`") % 2
+    ]
+    assert broken == []
+
+
 def test_every_path_named_in_the_prose_exists() -> None:
     missing = [
         f"{where(page)}: {path}"

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from stoker.core.errors import Cancelled
 from stoker.worker.attempt import Attempt, Interrupted, SoftLimit, Stop, Verdict
 from stoker.worker.runner import Runner
-from stoker.worker.tracebacks import stack_of
+from stoker.worker.tracebacks import OWN_FILES, stack_of
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,15 @@ _clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
 
+_RETRY_EVERY = 0.005
+"""Seconds to the next try to interrupt a thread that is in a delicate place."""
+_RETRIES = 20
+_DELICATE = tuple(
+    os.sep + os.path.join(*parts)
+    for parts in (("logging", "__init__.py"), ("threading.py",), ("queue.py",), ("coverage", ""))
+)
+"""Files whose code holds locks that the whole process needs: an exception that is raised there may
+leave one locked for ever."""
 _RAISED = {Stop.SOFT: SoftLimit, Stop.CANCEL: Cancelled}
 """What a task is told by; every other reason is `Interrupted`."""
 
@@ -62,6 +71,12 @@ class _Thread:
             if not found:
                 found.append(runner.judge(error, attempt))
         return found[0]
+
+    def is_delicate(self) -> bool:
+        """Whether the thread is at a place where nothing should be raised just now."""
+        frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - documented
+        file = "" if frame is None else frame.f_code.co_filename
+        return file.startswith(OWN_FILES) or any(part in file for part in _DELICATE)
 
     def interrupt(self, attempt: Attempt, exception: type[BaseException]) -> None:
         """Raise an exception in the attempt; called on the loop."""
@@ -131,9 +146,16 @@ class ThreadExecutor:
 
     def interrupt(self, attempt: Attempt, stop: Stop) -> None:
         """See `Executor.interrupt`."""
-        thread = attempt.handle
-        if thread is not None:
-            thread.interrupt(attempt, _RAISED.get(stop, Interrupted))
+        self._interrupt(attempt, _RAISED.get(stop, Interrupted), _RETRIES)
+
+    def _interrupt(self, attempt: Attempt, raised: type[BaseException], tries: int) -> None:
+        thread: _Thread | None = attempt.handle
+        if thread is None or attempt.ended:
+            return
+        if tries and thread.is_delicate():
+            self._loop.call_later(_RETRY_EVERY, self._interrupt, attempt, raised, tries - 1)
+        else:
+            thread.interrupt(attempt, raised)
 
     def kill(self, attempt: Attempt) -> None:
         """See `Executor.kill`."""

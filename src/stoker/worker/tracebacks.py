@@ -16,7 +16,8 @@ MAX_TRACEBACK = 16_000
 TASK_ERROR = "task_error"
 """The code of an exception that is the task's own."""
 
-_OURS = str(Path(__file__).parent)
+OWN_FILES = str(Path(__file__).parent)
+"""Where the frames of the worker itself come from."""
 
 
 def describe(error: BaseException) -> ErrorInfo:
@@ -58,7 +59,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def _listing(stack: traceback.StackSummary) -> str | None:
-    lines = [line for line in stack if not line.filename.startswith(_OURS)]
+    lines = [line for line in stack if not line.filename.startswith(OWN_FILES)]
     return shorten("".join(traceback.format_list(lines)), MAX_TRACEBACK) or None
 
 
@@ -82,7 +83,7 @@ def _leave_ours_out(story: traceback.TracebackException | None, seen: set[int]) 
     if story is None or id(story) in seen:
         return
     seen.add(id(story))
-    theirs = [frame for frame in story.stack if not frame.filename.startswith(_OURS)]
+    theirs = [frame for frame in story.stack if not frame.filename.startswith(OWN_FILES)]
     story.stack = traceback.StackSummary.from_list(theirs)
     for other in (story.__cause__, story.__context__, *(story.exceptions or ())):
         _leave_ours_out(other, seen)

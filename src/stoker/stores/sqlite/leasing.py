@@ -24,7 +24,8 @@ _PROMOTE = phrase(
 _PICKS = """
     SELECT json_group_array(json_array(
         j.seq, j.id, j.task, j.payload, j.queue, j.priority, j.due_at, j.attempt, j.epoch,
-        j.timeout, j.soft_timeout, j.failed, j.lost, j.retry, j.links, j.tenant, j.workflow_id, j.headers, j.cancel_requested))"""
+        j.timeout, j.soft_timeout, j.failed, j.lost, j.retry, j.links, j.tenant, j.workflow_id,
+        j.headers, j.cancel_requested))"""
 _BEST = phrase(
     """
     {picks} FROM (

@@ -258,9 +258,10 @@ class _Batch:
         for parent in spec.parents:
             if parent not in parents:
                 return _unknown_parent(parent)
-        last = max(spec.delay, spec.run_at or 0.0, spec.expires or 0.0)
-        if not last < _LAST_MOMENT:
-            message = f"job {spec.id} is due or expires at {last!r}, beyond the calendar"
+        # A sum, since it keeps what is no number: that must not reach the calendar either.
+        farthest = spec.delay + (spec.run_at or 0.0) + (spec.expires or 0.0)
+        if not farthest < _LAST_MOMENT:
+            message = f"the job is due or expires beyond the calendar ({farthest!r} seconds)"
             return ErrorInfo(code=InvalidOption.code, message=message)
         return self._unwritable.get(spec.id)
 

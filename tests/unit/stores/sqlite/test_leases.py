@@ -1,5 +1,6 @@
 """The handle's memory of leases is a memory and no authority."""
 
+import apsw
 import pytest
 
 from stoker.core.job import (
@@ -14,7 +15,8 @@ from stoker.core.job import (
     Settlement,
 )
 from stoker.core.lifecycle import State
-from stoker.stores.sqlite import SQLiteStore, handle
+from stoker.core.records import JobQuery
+from stoker.stores.sqlite import SQLiteStore, handle, transaction
 from stoker.testing import FakeClock
 from tests.unit.stores.sqlite.books import recount
 from tests.unit.stores.sqlite.conftest import Rows
@@ -136,6 +138,38 @@ async def test_a_big_payload_stands_apart_and_comes_back_whole(
     [record] = await store.get(["a"])
     assert record is not None
     assert bytes(record.payload) == payload
+
+
+async def test_what_is_too_long_for_one_statement_goes_in_parts(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, rows: Rows
+) -> None:
+    monkeypatch.setattr(transaction, "_LONGEST_TEXT", 200)
+    leases = await lease(store, *"abcdefgh")
+    told = [done(each) for each in leases[:5]]
+    told += [done(each, Outcome.RELEASED) for each in leases[5:]]
+    assert await settle(store, *told) == [Settled.OK] * 8
+    assert recount(rows) == []
+
+
+async def test_what_is_too_long_for_one_answer_comes_in_parts(
+    store: SQLiteStore,
+) -> None:
+    assert store._handle is not None
+    payload = b'"' + b"x" * 30_000 + b'"'
+    await store.beat(SessionSpec(id="s", name="w"), [], ttl=600)
+    await store.submit([JobSpec(id=each, task="work", payload=payload) for each in "abcde"])
+    await store.submit([JobSpec(id="child", task="work", parents=tuple("abcde"))])
+    for thread in (store._handle.reader, store._handle.writer):
+        thread._db.limit(apsw.SQLITE_LIMIT_LENGTH, 100_000)
+    got = await store.exchange("s", [], queues={"default": 9}, want=9, nonce="n")
+    assert [x.payload for x in got.leased] == [payload] * 5
+    assert len((await store.find(JobQuery())).jobs) == 6
+    told = [
+        Settlement(x.id, x.epoch, x.nonce, Outcome.COMPLETED, result=payload) for x in got.leased
+    ]
+    assert [await settle(store, each) for each in told] == [[Settled.OK]] * 5
+    got = await store.exchange("s", [], queues={"default": 9}, want=9, nonce="n2")
+    assert got.leased[0].parents == dict.fromkeys("abcde", payload)
 
 
 def held(lease: Leased, ran_for: float | None = None) -> HeldJob:

@@ -19,6 +19,7 @@ from stoker.core.errors import (
 from stoker.core.job import JobSpec, SessionSpec
 from stoker.core.records import EventQuery, JobQuery
 from stoker.stores.sqlite import SQLiteStore, writer
+from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.transaction import Transaction
 from stoker.testing import wait_until
 from tests.unit.stores.sqlite.conftest import Child, Rows, line
@@ -179,6 +180,29 @@ async def test_an_input_output_error_before_the_commit_did_nothing(store: SQLite
     assert await store.get(["a"]) == [None]
 
 
+async def test_a_defect_in_the_books_fails_its_commit_and_not_the_next(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Transaction, "write_books", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await store.submit([job("a")])
+    monkeypatch.undo()
+    assert (await store.submit([job("a")]))[0].created
+
+
+async def test_a_lock_that_fails_is_told_and_the_writer_goes_on(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(WriteLock, "acquire", refuse)
+    with pytest.raises(Unavailable, match="No locks available"):
+        await store.submit([job("a")])
+    monkeypatch.undo()
+    assert (await store.submit([job("a")]))[0].created
+
+
 async def test_who_waits_too_long_for_the_lock_is_told_that_nothing_was_done(
     store: SQLiteStore, path: str, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +271,14 @@ async def test_a_text_that_no_utf8_can_hold_refuses_its_own_job_only(store: SQLi
     assert bad.error.code == "invalid_option"
     assert worse.error is not None
     assert worse.error.code == "invalid_payload"
+
+
+async def test_a_moment_beyond_the_calendar_refuses_its_own_job_only(store: SQLiteStore) -> None:
+    specs = [job("a"), job("b", delay=1e300), job("c", run_at=float("nan")), job("d", expires=1e12)]
+    good, *bad = await store.submit(specs)
+    assert good.created
+    assert [answer.error.code for answer in bad if answer.error] == ["invalid_option"] * 3
+    assert len((await store.find(JobQuery())).jobs) == 1
 
 
 async def test_an_error_text_that_no_utf8_can_hold_is_kept_as_well_as_can_be(
