@@ -9,7 +9,7 @@ from stoker.app.job import Job
 from stoker.core.codec import Output
 from stoker.core.duration import Duration, optional_seconds
 from stoker.core.errors import InvalidWorkflow, ResultTimeout, WorkflowNotFound, from_code
-from stoker.core.job import JobSpec, OnParentFailure, WorkflowSpec
+from stoker.core.job import JobSpec, OnParentFailure, Submitted, WorkflowSpec
 from stoker.core.lifecycle import State
 from stoker.core.records import Answer, JobQuery, WorkflowInfo
 from stoker.core.store import Store
@@ -298,11 +298,16 @@ async def _node_id(store: Store, workflow_id: str, node: str) -> str:
             raise WorkflowNotFound(f"workflow {workflow_id} has no node named {node!r}")
 
 
-def refuse(answers: Sequence[Any]) -> None:
-    """Raise the first error among the answers to a submit."""
-    for answer in answers:
-        if answer.error is not None:
-            raise from_code(answer.error.code, answer.error.message)
+def refuse(answers: Sequence[Submitted]) -> None:
+    """Raise the error among the answers to a submit that says the most.
+
+    A workflow is refused as a whole: its innocent jobs carry ``invalid_workflow``, the guilty one
+    carries the cause.
+    """
+    errors = [answer.error for answer in answers if answer.error is not None]
+    if errors:
+        cause = next((e for e in errors if e.code != InvalidWorkflow.code), errors[0])
+        raise from_code(cause.code, cause.message)
 
 
 def _returns(call: Call[Any]) -> Any:

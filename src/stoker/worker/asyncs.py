@@ -155,7 +155,8 @@ class AsyncExecutor:
         if slot.retired or self._closed:
             return
         self._hungry += 1
-        self._done(attempt, verdict)
+        if not attempt.ended:
+            self._done(attempt, verdict)
         if attempt.ended_at - slot.woke > BURST:
             await asyncio.sleep(0)
             slot.woke = attempt.ended_at

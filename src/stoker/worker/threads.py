@@ -2,14 +2,22 @@
 
 Python cannot kill a thread. It can raise an exception in one, at its next line of Python: that
 stops an endless loop and tells a task its soft limit. A thread that sits in a blocking C call
-hears nothing. At its hard limit such a thread is given up: its outcome is recorded, its slot goes
-to a fresh thread, it is counted as stuck, and the worker is asked to be replaced.
+hears nothing until the call returns. At its hard limit such a thread is given up: its outcome is
+recorded, its slot goes to a fresh thread, it is counted as stuck, and the worker is asked to be
+replaced.
+
+How an exception is raised, and why so: the loop plants it (``PyThreadState_SetAsyncExc``), lets
+go of the interpreter for a few milliseconds, and takes it back if the thread has not raised it by
+then; it tries again later. Nothing is ever left pending, because a pending exception could hit
+the thread's next job, slows down every thread of the process while it waits, and makes CPython
+3.11 hang under a tracer such as coverage.
 """
 
 import asyncio
 import ctypes
 import logging
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -23,24 +31,42 @@ from stoker.worker.tracebacks import OWN_FILES, stack_of
 
 log = logging.getLogger(__name__)
 
-_set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_set_async_exc.restype = ctypes.c_int
-_clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+_plant = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_plant.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_plant.restype = ctypes.c_int
+_take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
 
-_RETRY_EVERY = 0.005
-"""Seconds to the next try to interrupt a thread that is in a delicate place."""
-_RETRIES = 20
-_DELICATE = tuple(
-    os.sep + os.path.join(*parts)
-    for parts in (("logging", "__init__.py"), ("threading.py",), ("queue.py",), ("coverage", ""))
-)
+_NAP = 0.001
+_NAPS = 5
+"""How many naps of so many seconds a thread gets to raise what was planted."""
+_SWITCH = 0.000_1
+"""Seconds between two turns of threads meanwhile."""
+_PATIENT = 0.05
+"""Seconds to the second try; each pause is twice the one before."""
+_MOST_PATIENT = 1.0
+_DELICATE_PAUSE = 0.005
+"""Seconds to the next try when a thread is in a delicate place."""
+_DELICATE_TRIES = 20
+_DELICATE = tuple(f"{os.sep}{name}" for name in ("logging/__init__.py", "threading.py", "queue.py"))
 """Files whose code holds locks that the whole process needs: an exception that is raised there may
 leave one locked for ever."""
-_RAISED = {Stop.SOFT: SoftLimit, Stop.CANCEL: Cancelled}
+
+
+class _CalledOff(Cancelled):
+    """Raised inside a task whose job was cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+_RAISED: Mapping[Stop, type[BaseException]] = {Stop.SOFT: SoftLimit, Stop.CANCEL: _CalledOff}
 """What a task is told by; every other reason is `Interrupted`."""
+
+
+class _Settle(BaseException):
+    """Raised in the loop's own thread: see `_Thread.poke`."""
 
 
 class _Thread:
@@ -76,26 +102,56 @@ class _Thread:
         """Whether the thread is at a place where nothing should be raised just now."""
         frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - documented
         file = "" if frame is None else frame.f_code.co_filename
-        return file.startswith(OWN_FILES) or any(part in file for part in _DELICATE)
+        return file.startswith(OWN_FILES) or file.endswith(_DELICATE)
 
-    def interrupt(self, attempt: Attempt, exception: type[BaseException]) -> None:
-        """Raise an exception in the attempt; called on the loop."""
+    def poke(self, attempt: Attempt, exception: type[BaseException]) -> bool:
+        """Raise an exception in the attempt; whether it was. Called on the loop."""
+        raised: list[bool] = []
+        once = _noted(exception, raised)
         self.poking = True
         if self.attempt is attempt:
-            _set_async_exc(self.ident, exception)
+            # Other threads may be busy: let this one have its turn soon.
+            usual = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH)
+            _plant(self.ident, once)
+            # No Python function may be called from here on: see the module's text on tracers.
+            for _ in range(_NAPS):
+                select.select((), (), (), _NAP)
+                if raised:
+                    break
+            _take_back(self.ident, None)
+            sys.setswitchinterval(usual)
+            # CPython forgets to lower its flag when an exception is taken back, and lowers it
+            # when one is raised: so this thread raises one in itself.
+            try:
+                _plant(threading.get_ident(), _Settle)
+                while True:
+                    pass
+            except _Settle:
+                pass
         self.poking = False
+        return bool(raised)
 
     def _shut(self) -> None:
-        """Let nothing more be raised into this thread, and take back what is on its way."""
+        """Let nothing more be raised into this thread."""
         while True:
             try:
                 self.attempt = None
                 while self.poking:
-                    os.sched_yield()
-                _clear_async_exc(self.ident, None)
+                    select.select((), (), (), 0)
             except (SoftLimit, Cancelled, Interrupted):
                 continue
             return
+
+
+def _noted(exception: type[BaseException], raised: list[bool]) -> type[BaseException]:
+    """Return a subclass that notes when it is raised, which is when its instance is made."""
+
+    def note(self: BaseException) -> None:
+        raised.append(True)
+        exception.__init__(self)
+
+    return type(exception.__name__, (exception,), {"__init__": note, "__module__": __name__})
 
 
 class ThreadExecutor:
@@ -130,6 +186,7 @@ class ThreadExecutor:
         self._made = 0
         self._outbox: deque[tuple[_Thread, Attempt, Verdict | None]] = deque()
         self._posted = False
+        self._telling: dict[Attempt, Stop] = {}
         self._gone = asyncio.Event()
         self.stuck = 0
 
@@ -146,16 +203,18 @@ class ThreadExecutor:
 
     def interrupt(self, attempt: Attempt, stop: Stop) -> None:
         """See `Executor.interrupt`."""
-        self._interrupt(attempt, _RAISED.get(stop, Interrupted), _RETRIES)
+        self._telling[attempt] = stop
+        self._tell(attempt, stop, _PATIENT, _DELICATE_TRIES)
 
-    def _interrupt(self, attempt: Attempt, raised: type[BaseException], tries: int) -> None:
+    def _tell(self, attempt: Attempt, stop: Stop, pause: float, delicate: int) -> None:
         thread: _Thread | None = attempt.handle
-        if thread is None or attempt.ended:
+        if attempt.ended or thread is None or self._telling.get(attempt) is not stop:
             return
-        if tries and thread.is_delicate():
-            self._loop.call_later(_RETRY_EVERY, self._interrupt, attempt, raised, tries - 1)
-        else:
-            thread.interrupt(attempt, raised)
+        if delicate and thread.is_delicate():
+            self._loop.call_later(_DELICATE_PAUSE, self._tell, attempt, stop, pause, delicate - 1)
+        elif not thread.poke(attempt, _RAISED.get(stop, Interrupted)):
+            longer = min(2 * pause, _MOST_PATIENT)
+            self._loop.call_later(pause, self._tell, attempt, stop, longer, _DELICATE_TRIES)
 
     def kill(self, attempt: Attempt) -> None:
         """See `Executor.kill`."""
@@ -177,6 +236,7 @@ class ThreadExecutor:
                 attempt.leased.task,
                 stack,
             )
+        self._telling.pop(attempt, None)
         self._done(attempt, self._runner.stopped(attempt, stack=stack))
         if thread is not None:
             self._on_stuck()
@@ -233,6 +293,7 @@ class ThreadExecutor:
             thread, attempt, verdict = self._outbox.popleft()
             if not thread.given_up:
                 self._busy -= 1
+            self._telling.pop(attempt, None)
             if verdict is not None and not attempt.ended:
                 self._done(attempt, verdict)
 

@@ -87,6 +87,14 @@ async def test_a_wrong_graph_is_refused_before_anything_is_submitted(
     assert await app.afind(JobQuery()) == []
 
 
+async def test_a_workflow_beyond_the_limit_is_refused(
+    app: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker.app.graph.MAX_NODES", 2)
+    with pytest.raises(InvalidWorkflow, match="3 jobs; the limit is 2"):
+        await build_graph(app, graph(node("a"), node("b"), node("c")))
+
+
 async def test_a_key_that_is_no_key_of_a_node_is_refused() -> None:
     with pytest.raises(InvalidOption, match="afer"):
         graph(node("a", afer=["b"]))

@@ -5,7 +5,7 @@ import pytest
 
 from stoker.app.stoker import Stoker
 from stoker.core.clock import SystemClock
-from stoker.core.errors import InvalidOption, InvalidWorkflow, WorkflowNotFound
+from stoker.core.errors import DuplicateJob, InvalidOption, InvalidWorkflow, WorkflowNotFound
 from stoker.core.job import Leased, Outcome, SessionSpec, Settlement
 from stoker.core.lifecycle import State
 from stoker.core.store import Store
@@ -130,3 +130,14 @@ async def test_wrong_graphs_are_refused(app: Stoker) -> None:
 async def test_an_unknown_workflow_is_not_found(app: Stoker) -> None:
     with pytest.raises(WorkflowNotFound):
         await app.get_workflow("nobody").ainfo()
+
+
+async def test_a_workflow_refused_for_one_job_says_why(app: Stoker) -> None:
+    adding = app.task(add)
+    await adding.options(unique_key="k").asubmit(1)
+    flow = app.workflow("twice")
+    flow.add(adding.call(1))
+    flow.add(adding.options(unique_key="k").call(2))
+    with pytest.raises(DuplicateJob, match="unique key 'k'"):
+        await flow.asubmit()
+    assert len(await app.afind()) == 1

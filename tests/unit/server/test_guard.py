@@ -44,6 +44,7 @@ async def test_a_configured_name_is_answered_and_none_means_any(app: Stoker) -> 
         {"origin": "https://evil.example"},
         {"origin": "http://localhost:3000"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"origin": "http://localhost:8000", "sec-fetch-site": "cross-site"},
@@ -123,13 +124,28 @@ def part(data: bytes, *, more: bool = True) -> Message:
     return {"type": "http.request", "body": data, "more_body": more}
 
 
+def submitting() -> Scope:
+    asked = scope(host="x", content_type="application/json")
+    asked.update(path="/api/v1/jobs", raw_path=b"/api/v1/jobs", query_string=b"", root_path="")
+    asked.update(scheme="http", http_version="1.1", client=None, server=None)
+    return asked
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_mistake_of_ours(
+    app: Stoker, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = make_server_app(app, hosts=None)
+    peer = Peer(part(b'{"task"'), {"type": "http.disconnect"})
+    await asyncio.wait_for(api(submitting(), peer.receive, peer.send), 10)
+    assert peer.sent[0]["status"] == 400
+    assert caplog.records == []
+
+
 async def test_a_body_that_never_ends_is_cut_off_in_time(app: Stoker) -> None:
     api = make_server_app(app, hosts=None)
     guard = Guard(api, hosts=None, body_seconds=0.01)
     peer = Peer(part(b'{"task"'))
-    asked = scope(host="x", content_type="application/json")
-    asked.update(path="/api/v1/jobs", raw_path=b"/api/v1/jobs", query_string=b"", root_path="")
-    asked.update(scheme="http", http_version="1.1", client=None, server=None)
+    asked = submitting()
     await asyncio.wait_for(guard(asked, peer.receive, peer.send), 10)
     assert peer.sent[0]["status"] == 408
     assert b'"request_timeout"' in peer.sent[1]["body"]

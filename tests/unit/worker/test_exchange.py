@@ -1,7 +1,7 @@
 """The loop around `Store.exchange`, and what it does at each failure."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -339,3 +339,91 @@ async def test_nothing_is_lost_or_done_twice_while_the_store_loses_every_third_c
         assert sum(len(r.attempts) for r in records) == 200
         store.rule = lambda verb: None
         assert not (await b.store.find(JobQuery(states=(State.QUEUED,)))).jobs
+
+
+class Gap(Recorder):
+    """A store into which a job comes right after an exchange has found nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gap: Callable[[], Awaitable[None]] | None = None
+
+    async def exchange(
+        self,
+        session_id: str,
+        settlements: Sequence[Settlement],
+        *,
+        queues: Mapping[str, int],
+        want: int,
+        nonce: str,
+        aged: int = 0,
+        ids: Sequence[str] = (),
+    ) -> Exchanged:
+        answer = await super().exchange(
+            session_id, settlements, queues=queues, want=want, nonce=nonce, aged=aged, ids=ids
+        )
+        if self.gap is not None and want and not answer.leased:
+            gap, self.gap = self.gap, None
+            await gap()
+        return answer
+
+
+async def test_a_job_that_comes_between_a_dry_answer_and_the_sleep_is_not_missed() -> None:
+    store = Gap()
+    async with bench(store=store, poll=Seconds(3600), queues={"default": 0}, start=False) as b:
+        made: list[str] = []
+
+        async def gap() -> None:
+            made.append(await b.submit("double", {"number": 1}))
+
+        store.gap = gap
+        b.start()
+        await wait_until(lambda: made, "the job was submitted in the gap")
+        assert (await b.ended(made[0])).state is State.COMPLETED
+
+
+async def test_an_idle_worker_is_woken_by_a_submit_and_not_by_its_poll() -> None:
+    async with bench(poll=Seconds(3600), queues={"default": 0}) as b:
+        await opened(b)
+        for _ in range(5):
+            await wait_until(lambda: b.worker._exchange._listening, "it listens")
+            assert (await b.ended(await b.submit("double", {"number": 1}))).attempt == 1
+
+
+async def test_a_store_that_cannot_ring_is_polled() -> None:
+    store = Recorder()
+    store.rule = lambda verb: Before() if verb == "wait" else None
+    async with bench(store=store, poll=Seconds(0.02)) as b:
+        await opened(b)
+        for _ in range(3):
+            assert (await b.ended(await b.submit("double", {"number": 1}))).attempt == 1
+
+
+async def test_rings_for_nothing_make_the_bell_take_a_breath() -> None:
+    class Nervous(Recorder):
+        async def wait(
+            self, queues: Sequence[str] = (), *, ids: Sequence[str] = (), timeout: float
+        ) -> bool:
+            self.calls["wait"] += 1
+            await asyncio.sleep(0)
+            return True
+
+    store = Nervous()
+    async with bench(store=store) as b:
+        await opened(b)
+        loop = asyncio.get_running_loop()
+        over = loop.time() + 0.5
+        await wait_until(lambda: loop.time() > over, "half a second is over")
+        # Without a breath it would be some ten thousand.
+        assert 4 <= store.calls["wait"] < 60
+        assert (await b.ended(await b.submit("double", {"number": 1}))).attempt == 1
+
+
+async def test_a_full_worker_does_not_listen() -> None:
+    async with bench(concurrency=1, poll=Seconds(0.05)) as b:
+        job_id = await b.submit("thread.blocks")
+        await b.in_state(job_id, State.RUNNING)
+        await wait_until(lambda: not b.worker._exchange._listening, "the bell rests")
+        kit.release.set()
+        await b.ended(job_id)
+        assert (await b.ended(await b.submit("double", {"number": 1}))).attempt == 1

@@ -146,7 +146,7 @@ def _start(world: World, job: Job) -> None:
         job.error = rules.PARENT_FAILED
         world.place(job, State.CANCELLED, None)
         return
-    job.waiting_for = world.live_parents(job)
+    job.waiting_for = sum(rules.parent_holds(p.state) for p in world.parents_of(job))
     state = rules.first_state(waiting_for=job.waiting_for, due_at=job.run_at, now=world.now)
     world.place(job, state, None)
 

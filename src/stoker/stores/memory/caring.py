@@ -186,9 +186,10 @@ def _revive(world: World, revived: dict[str, Job]) -> None:
         for child in world.blocked_children(job):
             child.waiting_for += 1
     for job in revived.values():
-        others = [parent for parent in job.parents if parent not in revived]
-        live = [p for p in others if p in world.jobs and world.jobs[p].state in LIVE]
-        job.waiting_for = len(list(job.parents)) - len(others) + len(live)
+        job.waiting_for = sum(
+            parent.id in revived or rules.parent_holds(parent.state)
+            for parent in world.parents_of(job)
+        )
     for job in revived.values():
         state = rules.first_state(waiting_for=job.waiting_for, due_at=job.run_at, now=world.now)
         world.shift(job, _REVIVAL[state])

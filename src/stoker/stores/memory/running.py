@@ -324,7 +324,7 @@ def _leased(world: World, job: Job) -> Leased:
 
 
 def _parents(world: World, job: Job) -> tuple[dict[str, bytes], dict[str, str] | None]:
-    found = [world.jobs[p] for p in job.parents if p in world.jobs]
+    found = world.parents_of(job)
     results = {p.id: p.result or b"null" for p in found if p.state is State.COMPLETED}
     if job.workflow_id is None:
         return results, None

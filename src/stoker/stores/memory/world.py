@@ -24,7 +24,7 @@ from stoker.core.job import (
     SessionSpec,
     SessionState,
 )
-from stoker.core.lifecycle import LEASED, LIVE, TERMINAL, Event, State, move
+from stoker.core.lifecycle import LEASED, TERMINAL, Event, State, move
 from stoker.core.records import MAX_LOGS, ScheduleInfo, Term
 from stoker.stores.memory.bell import Bell
 
@@ -312,19 +312,18 @@ class World:
             if child is not None and child.state is State.BLOCKED:
                 yield child
 
-    def live_parents(self, job: Job) -> int:
-        """Count the parents that have to end before the job may start."""
-        found = (self.jobs.get(parent) for parent in job.parents)
-        return sum(1 for parent in found if parent is not None and parent.state in LIVE)
+    def parents_of(self, job: Job) -> list[Job]:
+        """Return the parents that are still there.
+
+        A job that was made anew under the id of a purged one is nobody's parent.
+        """
+        linked = (parent for parent in job.parents if job.id in self.children.get(parent, ()))
+        return [self.jobs[parent] for parent in linked]
 
     def spoiled(self, job: Job) -> bool:
         """Whether a parent ended in a way that cancels the job."""
-        found = (self.jobs.get(parent) for parent in job.parents)
-        return any(
-            rules.parent_spoils(parent.state, job.spec.on_parent_failure)
-            for parent in found
-            if parent is not None
-        )
+        policy = job.spec.on_parent_failure
+        return any(rules.parent_spoils(p.state, policy) for p in self.parents_of(job))
 
     def end_try(
         self, job: Job, outcome: str, error: ErrorInfo | None, ran_for: float | None = None

@@ -65,7 +65,7 @@ class Handle:
 
     async def close(self) -> None:
         """Finish what is under way and let go of the file."""
-        self.bell.dismiss()
+        await self.bell.dismiss()
         await self._watcher.close()
         await self.reader.close()
         await self.writer.close()

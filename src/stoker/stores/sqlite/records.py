@@ -14,7 +14,6 @@ from stoker.stores.sqlite.phrases import (
     HAS_PARENTS,
     LEASED_CODES,
     STATES,
-    phrase,
     priority_of,
 )
 from stoker.stores.sqlite.transaction import in_parts, to_json
@@ -47,11 +46,13 @@ _PARENTS = """
 _LOGS = """
     SELECT json_group_array(json_array(job, at, attempt, message) ORDER BY job, n)
     FROM logs WHERE job IN (SELECT value FROM json_each(?))"""
-_CHANGES = phrase("""
-    SELECT json_group_array(json_array(
-        j.id, j.state, j.epoch, j.cancel_requested, j.progress, j.note,
-        (SELECT max(n) FROM logs WHERE job = j.seq)) ORDER BY j.id)
-    FROM jobs AS j WHERE j.id IN (SELECT value FROM json_each(?))""")
+_MARKS = """
+    SELECT json_group_object(j.id, json_array(
+        j.state, j.epoch, j.cancel_requested, j.progress, j.note,
+        (SELECT max(n) FROM logs WHERE job = j.seq)))
+    FROM jobs AS j WHERE j.id IN (SELECT value FROM json_each(?))"""
+Marks = dict[str, list[Any]]
+"""What one sees of jobs that changed: by their ids."""
 
 
 class Row(msgspec.Struct, array_like=True, gc=False):
@@ -108,6 +109,7 @@ class _Try(msgspec.Struct, array_like=True, gc=False):
 
 _read_rows = msgspec.json.Decoder(list[Row]).decode
 _read_tries = msgspec.json.Decoder(list[_Try]).decode
+_read_marks = msgspec.json.Decoder(Marks).decode
 _read_error = msgspec.json.Decoder(ErrorInfo).decode
 
 
@@ -118,10 +120,9 @@ def get(db: apsw.Connection, ids: Sequence[str]) -> list[JobRecord | None]:
     return [found.get(job_id) for job_id in ids]
 
 
-def changes(db: apsw.Connection, ids: Sequence[str]) -> str:
-    """Return a text that differs whenever something about these jobs changed."""
-    text: str = db.execute(_CHANGES, (to_json(list(ids)),)).get
-    return text
+def marks_of(db: apsw.Connection, ids: str) -> Marks:
+    """Return for each job of a JSON list a mark that differs whenever it changed."""
+    return _read_marks(_value(db, _MARKS, ids))
 
 
 def records_of(db: apsw.Connection, seqs: Sequence[int], *, logs: bool) -> list[JobRecord]:

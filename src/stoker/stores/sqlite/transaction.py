@@ -143,7 +143,7 @@ class Ledger:
         self.totals: dict[str, int] = {}
         self.events: list[tuple[Any, ...]] = []
         self.queues: set[str] = set()
-        """Queues that have a row now; see `Transaction.make_queues`."""
+        """Queues that have a row for sure, once this is committed."""
         self.rung: set[str] = set()
         """Queues in which a job became leasable, or due at some moment."""
         self.freed: set[str] = set()

@@ -295,6 +295,20 @@ class Purging(StoreSuite):
         assert await hand.store.purge(JobQuery(ids=(parent,))) == 1
         assert await hand.states([child, eager]) == [State.CANCELLED, State.QUEUED]
 
+    async def test_a_new_job_under_a_deleted_id_is_nobodys_parent(self, hand: Hand) -> None:
+        deleted, live = await hand.put_many(2)
+        waits = await hand.put(parents=(deleted, live), queue="children")
+        ended = await hand.put(parents=(deleted,), queue="children")
+        await hand.finish(deleted)
+        await hand.finish(ended)
+        hand.clock.advance(1)
+        assert await hand.store.purge(JobQuery(ids=(deleted,))) == 1
+        await hand.put(id=deleted)
+        await hand.finish(live)
+        assert await hand.state(waits) is State.QUEUED
+        await hand.store.requeue(JobQuery(ids=(ended,)))
+        assert await hand.state(ended) is State.QUEUED
+
     async def test_settling_a_deleted_job_is_harmless(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put())
         await hand.settle(lease)

@@ -36,7 +36,7 @@ async def ready(store: SQLiteStore, process: asyncio.subprocess.Process) -> Door
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at the version of the file: the bell itself must ring."""
-    monkeypatch.setattr(bell, "VERSION_EVERY", 3_600.0)
+    monkeypatch.setattr(bell, "TICK", 3_600.0)
 
 
 async def test_a_submit_in_another_process_wakes_this_one(
