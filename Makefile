@@ -29,15 +29,17 @@ setup: .venv/.dev ## Make .venv with everything that development needs
 demo: .venv/.all ## Run every standard task on SQLite and watch (WAIT=0: end by itself)
 	@$(BIN)/python -m stoker.demo $(if $(filter 0,$(WAIT)),--no-wait)
 
-test: .venv/.dev ## Run every test
+test: .venv/.dev ## Run every test (installs the servers that it starts: Debian packages)
+	@scripts/install-servers
 	@printf '\n== Tests\n'
 	@$(PYTEST) $(ARGS)
 
 test-fast: .venv/.dev ## Run the tests that take less than two minutes together
-	@$(PYTEST) -m "not slow" $(ARGS)
-	@echo "The slow tests did not run: make test"
+	@$(PYTEST) -m "not slow and not servers" $(ARGS)
+	@echo "Not run: the slow tests, and those that start PostgreSQL or Redis: make test"
 
-test-conformance: .venv/.dev ## Prove every store against the whole contract
+test-conformance: .venv/.dev ## Prove every store against the whole contract, on real servers
+	@scripts/install-servers
 	@$(PYTEST) tests/conformance $(ARGS)
 
 check: .venv/.dev ## Format, lint, types, layers, house rules, links

@@ -1,8 +1,25 @@
 """Fixtures that tests of several rooms share. `fake_clock` comes with `stoker.testing`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+NEED_SERVERS = (
+    "conformance/test_postgres.py",
+    "conformance/test_redis.py",
+    "unit/stores/postgres",
+    "unit/stores/redis",
+)
+"""Where the tests are that start a real PostgreSQL or Redis."""
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Mark what `make test-fast`, which needs nothing but Python, leaves out."""
+    for item in items:
+        if item.path.relative_to(TESTS).as_posix().startswith(NEED_SERVERS):
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture

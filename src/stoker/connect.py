@@ -7,22 +7,40 @@ missing one says which command installs it.
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from stoker.core.clock import Clock, SystemClock
-from stoker.core.errors import InvalidConfig, Unsupported
+from stoker.core.errors import InvalidConfig, MissingExtra, Unsupported
 from stoker.core.store import Store
-from stoker.settings import masked
+from stoker.settings import Secret, masked
 
-STORES = ("memory", "sqlite")
+STORES = (
+    "memory",
+    "sqlite",
+    "postgresql",
+    "redis",
+    "rediss",
+    "valkey",
+    "tcp",
+    "tls",
+    "http",
+    "https",
+)
 """The schemes that `open_store` takes."""
 
 
-def open_store(url: str, *, clock: Clock | None = None) -> Store:
+def open_store(url: str, *, clock: Clock | None = None, token: Secret | None = None) -> Store:
     """Return the store behind a URL, not yet opened: use it with ``async with``.
 
     Args:
         url: ``memory://`` (one process, for tests), ``sqlite:///jobs.db`` (relative path),
             ``sqlite:////var/lib/jobs.db`` (absolute path), with ``?durability=fast`` if losing
-            the last moments at a power failure is acceptable.
+            the last moments at a power failure is acceptable;
+            ``postgresql://user:password@host/database``, with ``?schema=NAME`` for another schema
+            than ``stoker``.
+            ``redis://:password@host:6379/0``, ``rediss://`` for TLS or ``valkey://``, with
+            ``?namespace=NAME`` for another namespace than ``stoker``.
+            ``tcp://host:8001``, ``tls://host?ca=FILE``, ``http://host:8000`` or ``https://host``
+            for a store behind a Stoker server, with ``?token_file=FILE`` if it asks for a token.
         clock: Time and chance; the system's if not given.
+        token: Shown to a Stoker server when the URL names none.
 
     Raises:
         InvalidConfig: Not a URL of a store.
@@ -38,6 +56,14 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 
         path, durability = _sqlite_parts(url)
         return SQLiteStore(path, durability=durability, clock=clock)
+    if scheme in {"postgresql", "postgres"}:
+        return _postgres(url, clock)
+    if scheme in {"redis", "rediss", "valkey"}:
+        return _redis(url, clock)
+    if scheme in {"tcp", "tls", "http", "https"}:
+        from stoker.stores.remote import RemoteStore
+
+        return RemoteStore(url, clock=clock, token=token)
     raise InvalidConfig(
         f"the store is {masked(url)!r}; expected a URL that begins with one of "
         + ", ".join(f"{name}://" for name in STORES)
@@ -57,6 +83,30 @@ def check_broker(url: str | None) -> None:
             f"the broker is {masked(url)!r}, and this version of Stoker has no broker; leave it "
             "out: workers are woken by the store itself"
         )
+
+
+def _postgres(url: str, clock: Clock) -> Store:
+    try:
+        from stoker.stores.postgres import PostgresStore
+    except ImportError as error:
+        raise MissingExtra(
+            f"the store is {masked(url)!r}, and the driver for PostgreSQL is not installed "
+            f"({error}); install it with: pip install 'stoker[postgres]'",
+            url=masked(url),
+        ) from None
+    return PostgresStore(url, clock=clock)
+
+
+def _redis(url: str, clock: Clock) -> Store:
+    try:
+        from stoker.stores.redis import RedisStore
+    except ImportError as error:
+        raise MissingExtra(
+            f"the store is {masked(url)!r}, and the driver for Redis is not installed ({error}); "
+            "install it with: pip install 'stoker[redis]'",
+            url=masked(url),
+        ) from None
+    return RedisStore(url, clock=clock)
 
 
 def _sqlite_parts(url: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ known name: a typing error must not switch a setting off in silence.
 """
 
 import difflib
+import hmac
 import os
 import re
 import tomllib
@@ -41,6 +42,16 @@ class Secret:
     def reveal(self) -> str:
         """Return the text."""
         return self._text
+
+    def __eq__(self, other: object) -> bool:
+        """Compare texts, in a time that does not tell how much of them is equal."""
+        return isinstance(other, Secret) and hmac.compare_digest(
+            self._text.encode(), other._text.encode()
+        )
+
+    def __hash__(self) -> int:
+        """Equal secrets have equal hashes."""
+        return hash(self._text)
 
     def __repr__(self) -> str:
         """Show that there is one."""
@@ -119,6 +130,41 @@ class ServerSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     port: int = 8000
 
 
+class GatewayClient(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[gateway.clients.NAME]``: one client of the gateway; a certificate names it, or a token."""
+
+    token: Secret | None = None
+    """At least 16 characters; or ``sha256:`` and the digest of one, in hexadecimal digits."""
+    scope: str = "worker"
+    """``worker``: run jobs; ``full``: everything that a store can do."""
+    queues: tuple[str, ...] = ()
+    """The only queues it may take jobs from; empty: any."""
+
+
+class GatewaySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[gateway]``: where the server takes remote workers."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    """None: no listener of its own; HTTP serves remote workers all the same."""
+    certificate: str | None = None
+    """File with the server's certificate chain (PEM). With it the gateway speaks TLS only."""
+    key: str | None = None
+    """File with its private key; the certificate's file if not given."""
+    client_ca: str | None = None
+    """File with the authorities whose client certificates are asked for and believed."""
+    token: Secret | None = None
+    """The token of clients that may do everything."""
+    worker_token: Secret | None = None
+    """The token of clients that may run jobs of any queue."""
+    clients: dict[str, GatewayClient] = {}
+    """Clients by name."""
+    frame: Bytes = Bytes(8 * 1_048_576)
+    """The longest request in bytes."""
+    connections: int = 1_000
+    """The most connections at once."""
+
+
 class KeeperSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[keeper]``: the housekeeper."""
 
@@ -188,6 +234,8 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     store: str = "sqlite:///stoker.db"
     broker: str | None = None
+    token: Secret | None = None
+    """Shown to the server behind a remote store (``tcp://``, ``tls://``, ``http(s)://``)."""
     app: str | None = None
     """``module:app`` that holds the tasks."""
     jobs: str | None = None
@@ -197,6 +245,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worker: WorkerSettings = WorkerSettings()
     retry: RetrySettings = RetrySettings()
     server: ServerSettings = ServerSettings()
+    gateway: GatewaySettings = GatewaySettings()
     keeper: KeeperSettings = KeeperSettings()
     fleet: FleetSettings = FleetSettings()
     limits: LimitSettings = LimitSettings()
@@ -253,16 +302,20 @@ def masked(url: str) -> str:
     """Return a URL without its password and without secret-looking parameters."""
     try:
         parts = urlsplit(url)
-        secret = parts.password
+        user, secret = parts.username, parts.password
     except ValueError:
         return "***"
-    if secret:
-        at = parts.netloc.rfind("@")
+    at = parts.netloc.rfind("@")
+    if user and parts.scheme in _TOKEN_SCHEMES:
+        url = parts._replace(netloc=f"***{parts.netloc[at:]}").geturl()
+    elif secret:
         user = parts.netloc[:at].split(":", 1)[0]
         url = parts._replace(netloc=f"{user}:***{parts.netloc[at:]}").geturl()
     return re.sub(r"(?i)((?:password|secret|token|key)=)[^&]*", r"\1***", url)
 
 
+_TOKEN_SCHEMES = {"tcp", "tls", "http", "https"}
+"""Schemes of stores whose URL has a token before the ``@``."""
 _NOT_KEYS = {"STOKER_CONFIG", "STOKER_TEST_REQUIRE"}
 _NAMED = {"log_level": "log.level", "worker_name": "worker.name", "worker_id": "worker.name"}
 
@@ -400,6 +453,9 @@ def _check_ranges(settings: Settings) -> None:
         "fleet.min": (settings.fleet.min, 0),
         "fleet.max": (settings.fleet.max, max(1, settings.fleet.min)),
         "server.port": (settings.server.port, 0),
+        "gateway.port": (settings.gateway.port or 0, 0),
+        "gateway.frame": (settings.gateway.frame, 65_536),
+        "gateway.connections": (settings.gateway.connections, 1),
     }
     for key, (value, floor) in least.items():
         if value < floor:
@@ -416,6 +472,8 @@ __all__ = [
     "Bytes",
     "Duration",
     "FleetSettings",
+    "GatewayClient",
+    "GatewaySettings",
     "KeeperSettings",
     "LimitSettings",
     "Loaded",

@@ -447,7 +447,9 @@ class Stoker:
             async with self._opening:
                 if self._store is None:
                     check_broker(self.settings.broker)
-                    store = open_store(self.settings.store, clock=self.clock)
+                    store = open_store(
+                        self.settings.store, clock=self.clock, token=self.settings.token
+                    )
                     self._store = await store.__aenter__()
         return await work(self._store)
 

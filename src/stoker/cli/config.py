@@ -60,4 +60,8 @@ def _shown(value: Any) -> Any:
         return int(value) if value.is_integer() else float(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
+    if isinstance(value, dict):
+        return {key: _shown(inner) for key, inner in value.items()}
+    if isinstance(value, Section):
+        return {name: _shown(getattr(value, name)) for name in value.__struct_fields__}
     return list(value) if isinstance(value, tuple) else value

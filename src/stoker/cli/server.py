@@ -23,9 +23,15 @@ logger = logging.getLogger("stoker.cli.server")
 
 
 def address_options(fn: F) -> F:
-    """Give a command ``--host``, ``--port`` and ``--insecure``."""
+    """Give a command ``--host``, ``--port``, ``--gateway-...`` and ``--insecure``."""
     fn = click.option(
         "--insecure", is_flag=True, help="Listen for other machines, without any authentication."
+    )(fn)
+    fn = click.option(
+        "--gateway-port", type=int, metavar="N", help="Take remote workers there (8001, say)."
+    )(fn)
+    fn = click.option(
+        "--gateway-host", metavar="NAME", help="Where to take them (default: 127.0.0.1)."
     )(fn)
     fn = click.option("--port", type=int, metavar="N", help="0 for any free one (default: 8000).")(
         fn
@@ -38,7 +44,14 @@ def address_options(fn: F) -> F:
 @click.option("--keeper/--no-keeper", default=True, show_default=True, help="Keep house too.")
 @common()
 def server(
-    shell: Shell, *, host: str | None, port: int | None, insecure: bool, keeper: bool
+    shell: Shell,
+    *,
+    host: str | None,
+    port: int | None,
+    gateway_host: str | None,
+    gateway_port: int | None,
+    insecure: bool,
+    keeper: bool,
 ) -> None:
     """Serve the HTTP API.
 
@@ -47,7 +60,12 @@ def server(
     from stoker.cli.logs import set_up_logging
     from stoker.cli.loop import run_loop
 
-    shell.override(server__host=host, server__port=port)
+    shell.override(
+        server__host=host,
+        server__port=port,
+        gateway__host=gateway_host,
+        gateway__port=gateway_port,
+    )
     set_up_logging(shell.settings.log)
     run_loop(_run(shell, insecure=insecure, keeper=keeper))
 
@@ -62,6 +80,17 @@ def listen(shell: Shell, *, insecure: bool) -> "Listener":
     settings = shell.settings.server
     listener: Listener = running().listen(settings.host, settings.port, insecure=insecure)
     return listener
+
+
+def listen_gateway(shell: Shell, *, insecure: bool) -> "Listener | None":
+    """Bind the gateway's address of the settings, if they have one.
+
+    Raises:
+        PortInUse, InvalidOption, InvalidConfig: It cannot be bound, or must not be.
+        MissingExtra: The libraries of the server are not installed.
+    """
+    bound: Listener | None = running().listen_gateway(shell.settings.gateway, insecure=insecure)
+    return bound
 
 
 def running() -> ModuleType:
@@ -87,12 +116,19 @@ async def _run(shell: Shell, *, insecure: bool, keeper: bool) -> None:
 
     app = shell.app
     listener = listen(shell, insecure=insecure)
+    gateway = listen_gateway(shell, insecure=insecure)
     stop = asyncio.Event()
 
     async def work(store: "Store") -> None:
         keeps = build_keeper(app, store, name=default_name()) if keeper else None
         async with keeping(keeps):
-            await running().serve(app, listener=listener, stop=stop, started=_announce(app))
+            await running().serve(
+                app,
+                listener=listener,
+                gateway=gateway,
+                stop=stop,
+                started=_announce(app, gateway),
+            )
 
     with on_stop(stop.set):
         async with app:
@@ -100,8 +136,10 @@ async def _run(shell: Shell, *, insecure: bool, keeper: bool) -> None:
     logger.info("server ended")
 
 
-def _announce(app: "Stoker") -> "Callable[[Listener], None]":
+def _announce(app: "Stoker", gateway: "Listener | None") -> "Callable[[Listener], None]":
     def announce(listener: "Listener") -> None:
         logger.info("server listens on %s, store %s", listener.url, masked(app.settings.store))
+        if gateway is not None:
+            logger.info("remote workers come in at %s", gateway.url)
 
     return announce

@@ -8,7 +8,7 @@ import click
 
 from stoker.cli.fleet import check_shared, worker_command, worker_words
 from stoker.cli.inherit import to_children
-from stoker.cli.server import address_options, listen, running
+from stoker.cli.server import address_options, listen, listen_gateway, running
 from stoker.cli.shell import Shell, common
 from stoker.cli.text import clean
 from stoker.cli.worker import load_options, read_queues
@@ -31,6 +31,8 @@ def up(
     *,
     host: str | None,
     port: int | None,
+    gateway_host: str | None,
+    gateway_port: int | None,
     insecure: bool,
     workers: int | None,
     queues: tuple[str, ...],
@@ -48,6 +50,8 @@ def up(
     shell.override(
         server__host=host,
         server__port=port,
+        gateway__host=gateway_host,
+        gateway__port=gateway_port,
         fleet__min=workers,
         fleet__max=workers,
         worker__queues=read_queues(queues) or None,
@@ -56,14 +60,17 @@ def up(
     check_shared(shell)
     set_up_logging(shell.settings.log)
     names = all_tasks(shell.app).names()
-    run_loop(_run(shell, listen(shell, insecure=insecure), names))
+    listeners = listen(shell, insecure=insecure), listen_gateway(shell, insecure=insecure)
+    run_loop(_run(shell, *listeners, names))
 
 
-async def _run(shell: Shell, listener: "Listener", tasks: tuple[str, ...]) -> None:
+async def _run(
+    shell: Shell, listener: "Listener", gateway: "Listener | None", tasks: tuple[str, ...]
+) -> None:
     app = shell.app
 
     def started(bound: "Listener") -> None:
-        _announce(shell, bound, tasks)
+        _announce(shell, bound, gateway, tasks)
 
     async def work(store: "Store") -> None:
         from stoker.app.running import build_keeper, keeping
@@ -78,7 +85,9 @@ async def _run(shell: Shell, listener: "Listener", tasks: tuple[str, ...]) -> No
                 asyncio.TaskGroup() as group,
             ):
                 group.create_task(
-                    running().serve(app, listener=listener, stop=stop, started=started)
+                    running().serve(
+                        app, listener=listener, gateway=gateway, stop=stop, started=started
+                    )
                 )
                 try:
                     await supervisor.run()
@@ -116,12 +125,15 @@ def _end(shell: Shell, supervisor: "Supervisor") -> None:
     supervisor.stop()
 
 
-def _announce(shell: Shell, listener: "Listener", tasks: tuple[str, ...]) -> None:
+def _announce(
+    shell: Shell, listener: "Listener", gateway: "Listener | None", tasks: tuple[str, ...]
+) -> None:
     settings = shell.settings
     out = shell.out
     out.line(f"Stoker is up: {listener.url}/")
     rows: list[tuple[str, Any]] = [
         ("API", f"{listener.url}/docs"),
+        *([("gateway", gateway.url)] if gateway is not None else []),
         ("store", masked(settings.store)),
         ("workers", f"{settings.fleet.min}, {settings.worker.concurrency} jobs at once each"),
         ("tasks", f"{len(tasks)}: {', '.join(tasks)}"),

@@ -16,7 +16,10 @@
     │   ├── Unavailable          nothing was done; try again                    (retryable)
     │   │   └── StoreFull
     │   ├── OutcomeUnknown       it may have been done; idempotent calls may try again (retryable)
-    │   └── NotAStore · ReadOnlyStore · SchemaMismatch · Unsupported
+    │   ├── NotAStore · ReadOnlyStore · SchemaMismatch · Unsupported
+    │   ├── ProtocolError        a peer of the gateway broke the protocol
+    │   │   └── FrameTooLarge
+    │   └── Unauthenticated · Forbidden
     ├── JobFailed · ResultTimeout    what waiting for a result can end in (and Cancelled)
     ├── TaskTimeout · WorkerCrashed · ResultTooLarge    how an attempt can end besides its own error
     └── Signal                   raised by task code to say how the attempt ends; not a failure
@@ -252,6 +255,30 @@ class Unsupported(BackendError):
     """This engine cannot do that; the message says which can."""
 
     code = "unsupported"
+
+
+class ProtocolError(BackendError):
+    """A peer broke the protocol of the gateway; the connection is closed."""
+
+    code = "protocol_error"
+
+
+class FrameTooLarge(ProtocolError):
+    """A peer announced a frame over the limit; the connection is closed."""
+
+    code = "frame_too_large"
+
+
+class Unauthenticated(BackendError):
+    """One side did not prove who it is: a wrong token, or a certificate that is not trusted."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(BackendError):
+    """Whoever asks is known, and may not do that."""
+
+    code = "forbidden"
 
 
 class JobFailed(StokerError):

@@ -60,6 +60,12 @@ STATUSES: Mapping[str, int] = {
     "invalid_config": 503,
     "missing_extra": 503,
     "result_timeout": 503,
+    # the gateway
+    "protocol_error": 400,
+    "frame_too_large": 413,
+    # who asks
+    "unauthenticated": 401,
+    "forbidden": 403,
     # how jobs end: no request ends so
     "job_failed": 409,
     "timeout": 409,

@@ -15,6 +15,9 @@ from stoker.server import pages
 from stoker.server.caller import PREFIX, UnsupportedMediaType
 from stoker.server.describe import describe, parameters
 from stoker.server.errors import install_handlers
+from stoker.server.gateway.desk import Desk
+from stoker.server.gateway.http import PATHS, HttpGateway
+from stoker.server.gateway.http import PREFIX as GATEWAY
 from stoker.server.guard import LOOPBACK, Guard
 from stoker.server.live import Streams
 from stoker.server.metrics import Traffic
@@ -92,11 +95,16 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
         api.include_router(module.router)
     api.include_router(health.router)
     api.include_router(pages.router)
+    # Of the same store, by the same rules, as the listener that may stand beside this one.
+    api.state.gateway = Desk(
+        app.arun, settings=app.settings.gateway, limits=app.settings.limits, clock=app.clock
+    )
+    api.mount(GATEWAY, HttpGateway(api.state.gateway))
     api.add_middleware(
         Guard,
         hosts=hosts,
         payload_limit=int(app.settings.limits.payload),
-        bulk_paths=BULK_PATHS,
+        bulk_paths=BULK_PATHS | PATHS,
         observe=api.state.traffic.observe,
     )
     return api

@@ -13,12 +13,15 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from stoker.app.stoker import Stoker
 from stoker.core.errors import InvalidOption, PortInUse, Refused
+from stoker.server.gateway.listener import Gateway, check_exposed, server_tls
 from stoker.server.guard import LOOPBACK
 from stoker.server.http import make_server_app
 from stoker.server.protocol import BoundedProtocol
+from stoker.settings import GatewaySettings
 
 BACKLOG = 2048
 KEEP_ALIVE = 30
@@ -36,18 +39,21 @@ class Listener:
         sockets: One for each address behind the name.
     """
 
-    def __init__(self, host: str, port: int, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, host: str, port: int, sockets: list[socket.socket], *, scheme: str = "http"
+    ) -> None:
         """Hold sockets; users call `listen`."""
+        self._scheme = scheme
         self.host = host
         self.port = port
         self.sockets = sockets
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds the server."""
+        """Where this machine finds the server."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{self.port}"
+        return f"{self._scheme}://{shown}:{self.port}"
 
     def close(self) -> None:
         """Give the address back."""
@@ -55,13 +61,14 @@ class Listener:
             one.close()
 
 
-def listen(host: str, port: int, *, insecure: bool = False) -> Listener:
+def listen(host: str, port: int, *, insecure: bool = False, option: str = "--port") -> Listener:
     """Bind an address.
 
     Args:
         host: A name or an address.
         port: 0 for any free one.
         insecure: Listen beyond this machine although everybody may then do everything.
+        option: What sets the port, for errors.
 
     Raises:
         PortInUse: Somebody listens there already.
@@ -82,12 +89,29 @@ def listen(host: str, port: int, *, insecure: bool = False) -> Listener:
         for family, ip in addresses:
             # With port 0 the first address chooses, the others follow.
             chosen = sockets[0].getsockname()[1] if sockets else port
-            _bind(sockets, family, ip, chosen)
+            _bind(sockets, family, ip, chosen, option)
     except BaseException:
         for one in sockets:
             one.close()
         raise
     return Listener(host, sockets[0].getsockname()[1], sockets)
+
+
+def listen_gateway(settings: GatewaySettings, *, insecure: bool = False) -> Listener | None:
+    """Bind the gateway's address; None when it has no port.
+
+    Raises:
+        PortInUse, InvalidOption: It cannot be bound, or other machines reach it and nobody would
+            have to prove anything, without ``insecure``.
+        InvalidConfig: Its clients or certificates make no sense.
+    """
+    if settings.port is None:
+        return None
+    addresses = [ip for _, ip in _addresses(settings.host, settings.port)]
+    check_exposed(settings, addresses, insecure=insecure)
+    scheme = "tcp" if server_tls(settings) is None else "tls"
+    bound = listen(settings.host, settings.port, insecure=True, option="--gateway-port")
+    return Listener(bound.host, bound.port, bound.sockets, scheme=scheme)
 
 
 async def serve(
@@ -97,6 +121,7 @@ async def serve(
     *,
     insecure: bool = False,
     listener: Listener | None = None,
+    gateway: Listener | None = None,
     stop: asyncio.Event | None = None,
     started: Callable[[Listener], None] | None = None,
     grace: int = GRACE,
@@ -111,6 +136,7 @@ async def serve(
         port: Likewise; 0 for any free one.
         insecure: See `listen`.
         listener: An address that is bound already; instead of ``host`` and ``port``.
+        gateway: An address of `listen_gateway`; without it remote workers have HTTP only.
         stop: Set it to end: no new request is taken, open ones may go on for a while.
         started: Called when requests are answered.
         grace: Seconds for which open requests may go on after the stop.
@@ -120,29 +146,35 @@ async def serve(
         BackendError: The store cannot be opened.
         Refused: The server ended by itself, which it should not.
     """
-    settings = app.settings.server
+    wanted = app.settings.server
     bound = listener or listen(
-        settings.host if host is None else host,
-        settings.port if port is None else port,
+        wanted.host if host is None else host,
+        wanted.port if port is None else port,
         insecure=insecure,
     )
     async with AsyncExitStack() as stack:
         stack.callback(bound.close)
+        if gateway is not None:
+            stack.callback(gateway.close)
         if not app.is_open:
             await stack.enter_async_context(app)
         await app.sync_schedules()
-        await _run(app, bound, stop=stop or asyncio.Event(), started=started, grace=grace)
+        api = make_server_app(app, hosts=_hosts(bound))
+        if gateway is not None:
+            settings = app.settings.gateway
+            entrance = Gateway(api.state.gateway, gateway.sockets, settings=settings)
+            await stack.enter_async_context(entrance)
+        await _run(api, bound, stop=stop or asyncio.Event(), started=started, grace=grace)
 
 
 async def _run(
-    app: Stoker,
+    api: FastAPI,
     bound: Listener,
     *,
     stop: asyncio.Event,
     started: Callable[[Listener], None] | None,
     grace: int,
 ) -> None:
-    api = make_server_app(app, hosts=_hosts(bound))
     config = uvicorn.Config(
         api,
         http=BoundedProtocol,
@@ -215,7 +247,9 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     return [(family, ip.partition("%")[0]) for family, ip in unique]
 
 
-def _bind(sockets: list[socket.socket], family: socket.AddressFamily, ip: str, port: int) -> None:
+def _bind(
+    sockets: list[socket.socket], family: socket.AddressFamily, ip: str, port: int, option: str
+) -> None:
     one: Any = None
     try:
         # asyncio switches Nagle's algorithm off only for sockets that name TCP: without it each
@@ -235,16 +269,16 @@ def _bind(sockets: list[socket.socket], family: socket.AddressFamily, ip: str, p
         if sockets and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
             # A name with an IPv6 address on a machine without IPv6: the other address serves.
             return
-        raise _explained(error, ip, port) from None
+        raise _explained(error, ip, port, option) from None
     sockets.append(one)
 
 
-def _explained(error: OSError, ip: str, port: int) -> PortInUse | InvalidOption:
+def _explained(error: OSError, ip: str, port: int, option: str) -> PortInUse | InvalidOption:
     where = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
     if error.errno == errno.EADDRINUSE:
         return PortInUse(
             f"somebody else listens on {where} already, perhaps another stoker server; stop it, "
-            "or choose another port with --port (0 for any free one)",
+            f"or choose another port with {option} (0 for any free one)",
             host=ip,
             port=port,
         )

@@ -33,12 +33,17 @@ class Crew:
         await self._broken
 
     async def dismiss(self, timeout: float) -> int:
-        """Cancel all tasks and wait for them; return how many go on nevertheless."""
+        """Cancel all tasks and wait for them; return how many go on nevertheless.
+
+        Those are struck off asyncio's list, or whoever runs the loop would wait for them for ever.
+        """
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=timeout)
+        for task in tasks:
+            asyncio._unregister_task(task)  # noqa: SLF001 - documented in "Extending asyncio"
         return len(tasks)
 
     def _over(self, task: asyncio.Task[None]) -> None:

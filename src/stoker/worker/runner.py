@@ -84,13 +84,13 @@ class Runner:
         try:
             args, kwargs = _arguments(attempt)
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
-            return unreadable(error)
+            return self._unreadable(error, attempt)
         inner = attempt.context or copy_context()
         try:
             value = inner.run(_call, self.context(attempt), attempt.task.fn, args, kwargs)
         except BaseException as error:  # noqa: BLE001 - the border of an attempt
             return self.judge(error, attempt)
-        return self.accept(value)
+        return self.accept(value, attempt)
 
     async def run_async(self, attempt: Attempt) -> Verdict:
         """Run a coroutine function on this event loop, as part of the present asyncio task."""
@@ -100,7 +100,7 @@ class Runner:
         try:
             args, kwargs = _arguments(attempt)
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
-            return unreadable(error)
+            return self._unreadable(error, attempt)
         inner = attempt.context or copy_context()
         try:
             coroutine = _contain(self.context(attempt), attempt.task.fn, args, kwargs)
@@ -108,9 +108,9 @@ class Runner:
             value = await _inside(inner, coroutine)
         except BaseException as error:  # noqa: BLE001 - the border of an attempt
             return self.judge(error, attempt)
-        return self.accept(value)
+        return self.accept(value, attempt)
 
-    def accept(self, value: Any) -> Verdict:
+    def accept(self, value: Any, attempt: Attempt) -> Verdict:
         """Turn what a task returned into a verdict."""
         if value is None:
             return _NULL
@@ -120,7 +120,7 @@ class Runner:
         except PayloadTooLarge:
             return _buried(ResultTooLarge(_too_large(value, self._limit)))
         except Exception as error:  # noqa: BLE001 - encoding calls the value's own code
-            return _buried(error)
+            return self._buried_unless_stopped(error, attempt)
         return Verdict(Outcome.COMPLETED, result)
 
     def judge(self, error: BaseException, attempt: Attempt) -> Verdict:
@@ -179,6 +179,23 @@ class Runner:
         wait = longest * (1.0 + self._random()) / 2.0
         return Verdict(Outcome.SNOOZED, error=error, retry_in=wait)
 
+    def _unreadable(self, error: Exception, attempt: Attempt) -> Verdict:
+        """Say that a payload does not fit its task: trying again would change nothing."""
+        verdict = self._buried_unless_stopped(error, attempt)
+        info = verdict.error
+        if info is None or not isinstance(error, StokerError) or attempt.stop is not None:
+            return verdict
+        # The message tells all; the frames would be those of our own decoder.
+        return Verdict(
+            Outcome.FAILED, error=ErrorInfo(code=info.code, message=info.message, type=info.type)
+        )
+
+    def _buried_unless_stopped(self, error: Exception, attempt: Attempt) -> Verdict:
+        # An interrupt may come while a payload is decoded or a result encoded.
+        if attempt.stop is not None and is_interrupt(error):
+            return self.judge(error, attempt)
+        return _buried(error)
+
     def _over_time(self, attempt: Attempt, stack: str | None) -> Verdict:
         leased = attempt.leased
         soft = attempt.stop is Stop.SOFT
@@ -235,15 +252,6 @@ class Runner:
             return seconds(signal.after, name="after")
         policy = RetryPolicy.from_json(leased.retry)
         return policy.delay(leased.failed + 1, self._random)
-
-
-def unreadable(error: BaseException) -> Verdict:
-    """Say that a payload does not fit its task: trying again would change nothing."""
-    info = describe(error)
-    if isinstance(error, StokerError):
-        # The message tells all; the frames would be those of our own decoder.
-        info = ErrorInfo(code=info.code, message=info.message, type=info.type)
-    return Verdict(Outcome.FAILED, error=info)
 
 
 def _buried(error: BaseException) -> Verdict:

@@ -156,8 +156,8 @@ class Worker:
     def leftovers(self) -> int:
         """How many jobs that were given up still run in this process after the worker ended.
 
-        Neither a thread nor a coroutine that swallows every cancellation can be ended: when this
-        is not 0, end the process with ``os._exit``, or it may never end.
+        Neither a thread nor a coroutine that swallows every cancellation can be ended. They end
+        with the process.
         """
         return self._leftovers + self.stuck
 

@@ -1,0 +1,238 @@
+"""Where requests become calls: read, check, permit, call, show. TCP and HTTP both come here."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import msgspec
+
+from stoker.core.clock import Clock
+from stoker.core.errors import (
+    FrameTooLarge,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    StokerError,
+    Unsupported,
+)
+from stoker.core.job import (
+    ErrorInfo,
+    Exchanged,
+    Leased,
+    Outcome,
+    Settlement,
+)
+from stoker.core.records import StoreInfo
+from stoker.core.store import Store
+from stoker.core.wire import records
+from stoker.core.wire.messages import PROTOCOL, Hello, Welcome
+from stoker.core.wire.verbs import VERBS, FindParams, SubmitParams, Verb
+from stoker.server.gateway import door, scopes
+from stoker.server.gateway.authority import Authority, Identity, SessionBook
+from stoker.server.gateway.calls import CALLS
+from stoker.settings import GatewaySettings, LimitSettings
+
+T = TypeVar("T")
+
+MAX_IN_FLIGHT = 256
+"""Requests of one connection under way at once."""
+PING_EVERY = 15.0
+"""Seconds of silence after which a client has to say something."""
+MIN_ANSWER = 65_536
+"""The least that a client must take in one frame."""
+MARGIN = 32_768
+"""Bytes of an answer to an exchange that are not leases, at the most."""
+BIG = 65_536
+"""Bytes from which parameters are read in a thread: others on the loop go on meanwhile."""
+
+log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+Run = Callable[[Callable[[Store], Awaitable[Any]]], Awaitable[Any]]
+"""Runs work on the store."""
+
+
+class Desk:
+    """Answers for one store.
+
+    Attributes:
+        authority: Who may come.
+        max_frame: The longest request in bytes.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        settings: GatewaySettings,
+        limits: LimitSettings,
+        clock: Clock,
+    ) -> None:
+        """Take a place before a store.
+
+        Args:
+            run: Runs work on the store.
+            settings: Clients and limits.
+            limits: Of payloads, results and batches.
+            clock: Chance.
+
+        Raises:
+            InvalidConfig: The clients make no sense.
+        """
+        self._run = run
+        self._limits = limits
+        self._clock = clock
+        self._book = SessionBook()
+        self.authority = Authority(settings)
+        self.max_frame = int(settings.frame)
+
+    async def welcome(self, hello: Hello, identity: Identity) -> Welcome:
+        """Answer a hello.
+
+        Raises:
+            Unsupported: The client speaks another version, or takes too little.
+        """
+        if hello.protocol != PROTOCOL:
+            raise Unsupported(
+                f"the client speaks version {hello.protocol} of the protocol, the gateway "
+                f"{PROTOCOL}; bring the older one up to date",
+                protocols=[PROTOCOL],
+            )
+        if hello.max_frame < MIN_ANSWER:
+            raise Unsupported(
+                f"the client takes frames of {hello.max_frame} bytes; at least {MIN_ANSWER:,} are "
+                "needed"
+            )
+        info: StoreInfo = await self._run(_info)
+        return Welcome(
+            protocol=PROTOCOL,
+            version=version("stoker"),
+            identity=identity.name,
+            scope=identity.scope,
+            max_frame=self.max_frame,
+            max_in_flight=MAX_IN_FLIGHT,
+            ping_every=PING_EVERY,
+            info=info if identity.scope == "full" else _without_places(info),
+        )
+
+    async def answer(
+        self, identity: Identity, name: str, params: msgspec.Raw, *, most: int
+    ) -> bytes:
+        """Carry out a request; return the answer as JSON.
+
+        Args:
+            identity: Who asks.
+            name: The verb.
+            params: Its parameters.
+            most: The longest answer that the client takes.
+
+        Raises:
+            StokerError: It was not carried out, or may have been.
+        """
+        verb = VERBS.get(name)
+        if verb is None:
+            raise Unsupported(f"there is no verb {name[:100]!r}; known are {', '.join(VERBS)}")
+        try:
+            return await self._answer(identity, verb, params, most)
+        except StokerError:
+            raise
+        except Exception as error:  # the border of a request: logged once, here
+            log.exception("the gateway failed at %r", name)
+            raise OutcomeUnknown(
+                "the server made a mistake; its log says which, please report it"
+            ) from error
+
+    async def _answer(
+        self, identity: Identity, verb: Verb[Any, Any], raw: msgspec.Raw, most: int
+    ) -> bytes:
+        read = partial(self._read, verb, bytes(raw))
+        params, refusals = await asyncio.to_thread(read) if len(bytes(raw)) > BIG else read()
+        params = scopes.permit(verb.name, params, identity, self._book)
+        if params is scopes.DECLINED:
+            return b"null"
+        answer = await self._call(verb.name, params)
+        if refusals is not None:
+            answer = refusals.merge(answer)
+        data = verb.write_answer(scopes.visible(verb.name, answer, identity, self._book))
+        if len(data) <= most:
+            return data
+        return await self._shortened(verb, params, answer, most)
+
+    def _read(self, verb: Verb[Any, Any], raw: bytes) -> tuple[Any, door.Refusals | None]:
+        params = verb.read_params(raw)
+        if isinstance(params, SubmitParams):
+            refusals = door.check_batch(params, self._limits)
+            return refusals.params, refusals
+        door.check_params(params, self._limits)
+        return params, None
+
+    async def _call(self, name: str, params: Any) -> Any:
+        return await self._run(lambda store: CALLS[name](store, params))
+
+    async def _shortened(self, verb: Verb[Any, Any], params: Any, answer: Any, most: int) -> bytes:
+        """Give what fits of an answer that is too long, where less is an answer as well."""
+        if isinstance(answer, Exchanged):
+            return verb.write_answer(await self._hand_over(params.session_id, answer, most))
+        if isinstance(params, FindParams) and params.limit > 1:
+            shorter = msgspec.structs.replace(params, limit=params.limit // 2)
+            answer = await self._call(verb.name, shorter)
+            data = verb.write_answer(answer)
+            if len(data) <= most:
+                return data
+            return await self._shortened(verb, shorter, answer, most)
+        raise FrameTooLarge(
+            f"the answer to {verb.name!r} has more than the {most:,} bytes that the client takes; "
+            "ask for less at once",
+            limit=most,
+        )
+
+    async def _hand_over(self, session_id: str, done: Exchanged, most: int) -> Exchanged:
+        """Hand over the leases that fit; give the others back uncounted.
+
+        One that can never reach this client is a failed attempt without another one: given back,
+        it would come round for ever.
+        """
+        room = most - len(_encode(Exchanged(done.settled, [])))
+        kept: list[Leased] = []
+        returned: list[Settlement] = []
+        for lease in done.leased:
+            size = len(_encode(records.show_lease(lease))) + 1
+            if size <= room:
+                room -= size
+                kept.append(lease)
+            else:
+                returned.append(_return(lease, size, most))
+        log.warning(
+            "%d leases do not fit into an answer of %d bytes and are given back",
+            len(returned),
+            most,
+        )
+        await self._run(
+            lambda store: store.exchange(
+                session_id, returned, queues={}, want=0, nonce=self._clock.new_nonce()
+            )
+        )
+        return Exchanged(done.settled, kept)
+
+
+def _return(lease: Leased, size: int, most: int) -> Settlement:
+    if size <= most - MARGIN:
+        return Settlement(lease.id, lease.epoch, lease.nonce, Outcome.RELEASED)
+    error = ErrorInfo(
+        code=PayloadTooLarge.code,
+        message=f"the job and the results of its parents have {size:,} bytes; its worker takes "
+        f"{most:,}. Store big data elsewhere and pass its address",
+        type=PayloadTooLarge.__name__,
+    )
+    return Settlement(lease.id, lease.epoch, lease.nonce, Outcome.FAILED, error=error)
+
+
+async def _info(store: Store) -> StoreInfo:
+    return store.info
+
+
+def _without_places(info: StoreInfo) -> StoreInfo:
+    """Who only runs jobs need not know where the store is."""
+    return msgspec.structs.replace(info, url=f"{info.engine}://", details={})

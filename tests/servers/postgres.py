@@ -1,0 +1,177 @@
+"""PostgreSQL for tests: one server for a whole session of tests, an empty schema for each test."""
+
+import atexit
+import contextlib
+import signal
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+from psycopg import sql
+
+from tests.servers.server import Server
+
+PASSWORD = "in tests only"
+_SAFE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Postgres(Server):
+    """One PostgreSQL server.
+
+    Attributes:
+        durable: Whether it syncs to the disk. Those that nobody kills need not.
+    """
+
+    name = "postgres"
+    user: str | None = "postgres"
+
+    def __init__(self, *, durable: bool = True, **settings: str) -> None:
+        super().__init__()
+        self.durable = durable
+        self._settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.folder),
+            "max_connections": "200",
+            "shared_buffers": "256MB",
+            "max_wal_size": "4GB",
+            "log_min_messages": "warning",
+            **(_SAFE if durable else _FAST),
+            **settings,
+        }
+        self.own_folder()
+        secret = self.folder / "secret"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        subprocess.run(
+            [
+                _program("initdb"),
+                f"--pgdata={self.data}",
+                "--username=stoker",
+                f"--pwfile={secret}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                *(() if durable else ("--no-sync",)),
+            ],
+            check=True,
+            capture_output=True,
+            user=self.account(),
+            cwd=self.folder,
+        )
+
+    @property
+    def data(self) -> Path:
+        """The folder of its databases."""
+        return self.folder / "data"
+
+    def command(self) -> list[str]:
+        """Return the command line that starts the server in the foreground."""
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in self._settings.items()]
+        return [_program("postgres"), "-D", str(self.data), *options]
+
+    def is_ready(self) -> bool:
+        """Whether the server answers."""
+        with contextlib.suppress(psycopg.Error):
+            self.connect().close()
+            return True
+        return False
+
+    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+        """Return a connection that commits by itself."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="stoker",
+            password=PASSWORD,
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def url(self, schema: str = "stoker", *, password: str = PASSWORD, **options: object) -> str:
+        """Return the URL of a store in a schema of this server."""
+        secret = password.replace(" ", "%20")
+        given = urlencode({"schema": schema, **options})
+        return f"postgresql://stoker:{secret}@127.0.0.1:{self.port}/postgres?{given}"
+
+    def stop(self) -> None:
+        """Stop the server as an operator would who does not wait for its clients."""
+        self._end(signal.SIGINT)
+
+    def drop(self, schema: str) -> None:
+        """Delete a schema with all that is in it."""
+        with self.connect() as db:
+            db.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+class Schemas:
+    """Schemas of one server that are handed out empty, and emptied when they come back."""
+
+    def __init__(self, server: Postgres) -> None:
+        self._server = server
+        self._free: list[str] = []
+        self._made = 0
+        self._db = server.connect()
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[str]:
+        """Lend the URL of an empty store: one that was never made, or one that was emptied."""
+        if not self._free:
+            self._made += 1
+            self._free.append(f"test_{self._made}")
+        name = self._free.pop()
+        try:
+            yield self._server.url(name)
+        finally:
+            self._empty(name)
+            self._free.append(name)
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._db.close()
+
+    def _empty(self, name: str) -> None:
+        rows = self._db.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename <> 'layout'",
+            (name,),
+        ).fetchall()
+        # A few small tables are emptied faster by DELETE than by TRUNCATE, which makes new files.
+        parts = [
+            sql.SQL("DELETE FROM {}").format(sql.Identifier(name, str(table))) for (table,) in rows
+        ]
+        if parts:
+            self._db.execute(sql.SQL("; ").join(parts))
+
+
+@cache
+def shared_server() -> Postgres:
+    """Return the server that all tests of this process share: nobody kills or pauses it."""
+    server = Postgres(durable=False)
+    atexit.register(server.close)
+    server.start()
+    return server
+
+
+@cache
+def shared_schemas() -> Schemas:
+    """Return the schemas of the shared server."""
+    schemas = Schemas(shared_server())
+    atexit.register(schemas.close)
+    return schemas
+
+
+def _program(name: str) -> str:
+    # Debian keeps the programs of each version apart, and only some of them on the path.
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=_version)
+    if not found:
+        raise RuntimeError(f"there is no {name}; run scripts/install-servers")
+    return str(found[-1])
+
+
+def _version(program: Path) -> int:
+    return int(program.parents[1].name)

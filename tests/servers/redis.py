@@ -1,0 +1,68 @@
+"""A Redis server for tests, with an append-only file so that it can be killed and come back."""
+
+import shutil
+import socket
+
+from tests.servers.server import Server
+
+BINARIES = ("redis-server", "valkey-server")
+
+
+class RedisServer(Server):
+    """A ``redis-server``, or a ``valkey-server`` where that is what there is."""
+
+    name = "redis"
+
+    def __init__(self, *options: str, fsync: str = "everysec", password: str = "") -> None:
+        """Prepare a server.
+
+        Args:
+            options: More options of the command line, such as ``"--maxmemory", "10mb"``.
+            fsync: When the append-only file goes to disk.
+            password: Asked of whoever connects.
+        """
+        super().__init__()
+        self._options = options
+        self._fsync = fsync
+        self._password = password
+        self.own_folder()
+
+    @property
+    def url(self) -> str:
+        """Where it is, for a store."""
+        secret = f":{self._password}@" if self._password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        """See `Server.command`."""
+        password = ("--requirepass", self._password) if self._password else ()
+        return [
+            _binary(),
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", self._fsync),
+            *password,
+            *self._options,
+        ]
+
+    def is_ready(self) -> bool:
+        """See `Server.is_ready`."""
+        answer = self.ask("PING")
+        return answer.startswith(("+PONG", "-NOAUTH"))
+
+    def ask(self, *words: str) -> str:
+        """Return the server's raw answer to a command; empty if it does not answer."""
+        lines = [f"*{len(words)}", *(part for w in words for part in (f"${len(w)}", w)), ""]
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire:
+                wire.sendall("\r\n".join(lines).encode())
+                return wire.recv(65_536).decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def _binary() -> str:
+    for name in BINARIES:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise RuntimeError("no redis-server on this machine; run scripts/install-servers")
