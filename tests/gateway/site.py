@@ -71,9 +71,9 @@ async def tcp_site(
     """Serve a store over TCP."""
     chosen = settings or GatewaySettings()
     desk = make_desk(store, chosen)
-    one = bound(port)
-    async with Gateway(desk, [one], settings=chosen, limits=limits, grace=grace) as gateway:
-        yield Site(one.getsockname()[1], store, desk, gateway)
+    with bound(port) as one:
+        async with Gateway(desk, [one], settings=chosen, limits=limits, grace=grace) as gateway:
+            yield Site(one.getsockname()[1], store, desk, gateway)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,13 +10,15 @@ import msgspec
 
 from stoker.app.loading import all_tasks, jobs_folder, load_app, load_jobs, source_of
 from stoker.app.stoker import Stoker
-from stoker.core.errors import StokerError
+from stoker.core.errors import Forbidden, StokerError
 from stoker.core.store import Store
 from stoker.keeper.keeper import Keeper
 from stoker.settings import Loaded, Secret, Section, Settings, load
 from stoker.worker.worker import ExitReason, Worker, install_signals
 
 COMMAND_LINE = "command line"
+
+log = logging.getLogger(__name__)
 
 
 def make_app(loaded: Loaded, *, actor: str) -> Stoker:
@@ -114,7 +117,10 @@ async def run_worker(
         Why it ended. After `ExitReason.RECYCLE` the process has to be replaced.
     """
     async with app:
-        await app.sync_schedules()
+        try:
+            await app.sync_schedules()
+        except Forbidden as error:
+            log.warning("the schedules of this app are left to the server: %s", error.message)
 
         async def work(store: Store) -> ExitReason:
             worker = build_worker(app, store, name=name, owns_process=owns_process)

@@ -49,7 +49,8 @@ class RetryPolicy:
         jitter: Whether the wait is a random share.
         on: If not empty, only these exceptions (and their subclasses) are retried.
         never: These exceptions are not retried.
-        per: Exceptions with a policy of their own; the most derived match wins.
+        per: Exceptions with a policy of their own; the most derived match wins. Its retries count
+            among those of the whole job: there are never more than ``max_retries`` in all.
     """
 
     __slots__ = ("_wire",)
@@ -78,7 +79,7 @@ class RetryPolicy:
             jitter: Default True.
             on: Exception classes or their names. Default: all are retried.
             never: Exception classes or their names. Default: none.
-            per: Exception class or name to a policy of its own.
+            per: Exception class or name to a policy of its own, within ``max_retries``.
 
         Raises:
             InvalidOption: A value means nothing.

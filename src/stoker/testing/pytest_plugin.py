@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--model-examples",
         type=int,
         default=None,
-        help="how many random stories a store is told (default: the same 100 each time)",
+        help="how many random stories a store is told (default: the same 60 each time)",
     )
 
 

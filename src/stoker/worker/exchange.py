@@ -264,7 +264,7 @@ class Exchange:
         while session == self._heartbeat.session_id:
             self.sent += 1
             try:
-                return await self._store.exchange(
+                answer = await self._store.exchange(
                     session, batch, queues=room, want=want, nonce=nonce, aged=aged
                 )
             except (Unavailable, OutcomeUnknown) as error:
@@ -283,6 +283,9 @@ class Exchange:
             except StokerError as error:
                 await self._refused(session, batch, error)
                 return None
+            else:
+                # The session may have died after the store answered and before we heard it.
+                return answer if session == self._heartbeat.session_id else None
         return None
 
     async def _back_off(self, failures: int) -> None:

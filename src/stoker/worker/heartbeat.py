@@ -227,7 +227,8 @@ class Heartbeat:
 
     def _interval(self) -> float:
         if self._settings.beat is not None:
-            return self._settings.beat
+            # Seldom enough to lose the session would be a mistake, not a wish.
+            return min(self._settings.beat, self._lease / 2)
         interval = self._lease / 3
         if any(attempt.shown for attempt in self._dispatcher.running):
             return min(interval, LISTEN_EVERY)

@@ -66,6 +66,25 @@ async def stubborn(swallow: int = 1) -> str:
     return "went on"
 
 
+async def cancels_itself() -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    return "went on"
+
+
+async def groups() -> str:
+    """Needs an asyncio task without a cancellation left over from somebody else."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            await asyncio.Event().wait()
+    except* ValueError:
+        pass
+    await asyncio.sleep(0)
+    return "caught"
+
+
 async def fails(text: str = "boom") -> None:
     raise ValueError(text)
 
@@ -214,6 +233,8 @@ ASYNC: tuple[Callable[..., Any], ...] = (
     double,
     never,
     stubborn,
+    cancels_itself,
+    groups,
     fails,
     signals,
     talks,

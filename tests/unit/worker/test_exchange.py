@@ -299,6 +299,25 @@ async def test_a_drain_does_not_lease_and_ends_though_leases_are_unanswered() ->
         assert [a.outcome for a in record.attempts] == ["released"]
 
 
+async def test_a_drain_asks_again_until_it_knows_what_an_unanswered_exchange_leased(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Recorder()
+    async with bench(store=store, start=False) as b:
+
+        async def drain_meanwhile(failures: int) -> None:
+            b.worker.drain()
+
+        monkeypatch.setattr(b.worker._exchange, "_back_off", drain_meanwhile)
+        job_id = await b.submit("double", {"number": 1})
+        store.plan("exchange", After(), Before())
+        b.start()
+        assert b.task is not None
+        await b.task
+        record = await b.get(job_id)
+        assert (record.state, record.attempt, record.lost) == (State.QUEUED, 0, 0)
+
+
 async def test_a_worker_whose_store_is_gone_ends_after_its_last_words(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -375,11 +394,33 @@ async def test_a_job_that_comes_between_a_dry_answer_and_the_sleep_is_not_missed
 
         async def gap() -> None:
             made.append(await b.submit("double", {"number": 1}))
+            # It rings while the exchange that has found nothing is still under way.
+            for _ in range(10):
+                await asyncio.sleep(0)
 
         store.gap = gap
         b.start()
         await wait_until(lambda: made, "the job was submitted in the gap")
         assert (await b.ended(made[0])).state is State.COMPLETED
+
+
+async def test_leases_of_a_session_that_died_before_they_arrived_are_not_run() -> None:
+    class Late(Recorder):
+        async def exchange(self, session_id: str, *args: Any, **kwargs: Any) -> Exchanged:
+            answer = await super().exchange(session_id, *args, **kwargs)
+            if answer.leased and len(died) == 0:
+                died.append(session_id)
+                await self.inner.reap(sessions=[session_id])
+                await wait_until(lambda: b.worker.session_id != session_id, "a new session")
+            return answer
+
+    died: list[str] = []
+    store = Late()
+    async with bench(store=store, beat=Seconds(0.05), isolated=False) as b:
+        record = await b.ended(await b.submit("double", {"number": 1}))
+        assert [a.outcome for a in record.attempts] == ["lost", "completed"]
+        assert b.worker.finished == 1
+        assert len(store.settling(record.id)) == 1
 
 
 async def test_an_idle_worker_is_woken_by_a_submit_and_not_by_its_poll() -> None:
@@ -427,3 +468,14 @@ async def test_a_full_worker_does_not_listen() -> None:
         kit.release.set()
         await b.ended(job_id)
         assert (await b.ended(await b.submit("double", {"number": 1}))).attempt == 1
+
+
+async def test_an_idle_worker_asks_no_more_often_than_its_poll_says() -> None:
+    store = Recorder()
+    async with bench(store=store, poll=Seconds(0.1)) as b:
+        await opened(b)
+        loop = asyncio.get_running_loop()
+        over = loop.time() + 0.6
+        await wait_until(lambda: loop.time() > over, "six polls are over")
+        assert 3 <= len(store.exchanges) <= 12
+        assert store.calls["beat"] <= 2

@@ -10,6 +10,7 @@ from stoker.core.lifecycle import State
 from stoker.settings import Seconds
 from stoker.stores.memory import MemoryStore
 from stoker.testing import After, Before, FaultyStore, wait_until
+from stoker.worker.attempt import Stop
 from stoker.worker.worker import ExitReason
 from tests.unit.worker import kit
 from tests.unit.worker.kit import bench
@@ -107,6 +108,19 @@ async def test_a_session_that_died_meanwhile_is_followed_by_a_new_one() -> None:
         assert (await b.ended(await b.submit("double", {"number": 1}))).state is State.COMPLETED
 
 
+async def test_nothing_of_a_dead_session_is_held_any_more() -> None:
+    async with bench(concurrency=1) as b:
+        job_id = await b.submit("never", timeout=60.0)
+        await b.in_state(job_id, State.RUNNING)
+        [attempt] = b.worker._dispatcher.running
+        b.worker._heartbeat.lost("another session", "a late answer")
+        assert attempt.stop is None
+        b.worker._heartbeat.lost(b.worker.session_id, "it was declared dead")
+        assert b.worker.held == 0
+        assert attempt.stop is Stop.ABANDON
+        assert not b.worker.is_open
+
+
 async def test_a_lost_answer_to_the_first_beat_makes_no_second_session() -> None:
     store = Recorder()
     store.plan("beat", After())
@@ -127,6 +141,8 @@ async def test_beats_come_often_while_there_is_something_to_cancel_and_seldom_ot
 async def test_the_configured_interval_is_obeyed() -> None:
     async with bench(lease=Seconds(30), beat=Seconds(7)) as b:
         assert b.worker._heartbeat._interval() == 7.0
+    async with bench(lease=Seconds(30), beat=Seconds(60)) as b:
+        assert b.worker._heartbeat._interval() == 15.0
 
 
 async def test_a_worker_that_ends_says_goodbye_once() -> None:

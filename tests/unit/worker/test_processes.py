@@ -118,6 +118,21 @@ async def test_a_child_that_died_while_idle_costs_no_job() -> None:
         assert len(record.attempts) == 1
 
 
+async def test_a_job_that_its_child_never_began_is_handed_to_a_fresh_one() -> None:
+    async with bench() as b:
+        await value(b, "process.plain_double", {"number": 1})
+        [pid] = b.worker.children
+        # It is alive, and will not read what it is sent.
+        os.kill(pid, signal.SIGSTOP)
+        job_id = await b.submit("process.plain_double", {"number": 2}, timeout=30.0)
+        processes = b.worker._processes
+        assert processes is not None
+        await wait_until(lambda: processes.serving == 1, "the job was sent to the child")
+        os.kill(pid, signal.SIGKILL)
+        record = await b.ended(job_id)
+        assert (record.state, len(record.attempts)) == (State.COMPLETED, 1)
+
+
 async def test_an_idle_child_is_ended_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "IDLE_LIMIT", 0.1)
     async with bench() as b:

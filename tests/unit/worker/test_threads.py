@@ -15,7 +15,7 @@ from stoker.core.task import Task, TaskOptions
 from stoker.testing import wait_until
 from stoker.worker.attempt import Attempt, Stop, Verdict
 from stoker.worker.runner import Runner
-from stoker.worker.threads import ThreadExecutor
+from stoker.worker.threads import ThreadExecutor, _Thread
 from tests.unit.worker import kit
 
 
@@ -75,7 +75,9 @@ def spin_briefly() -> str:
 async def test_an_interrupt_at_the_very_end_of_a_job_never_hits_the_next(rig: Rig) -> None:
     for number in range(150):
         first = rig.start(spin_briefly, f"first {number}")
-        await asyncio.sleep(0.002 * (0.7 + number % 10 * 0.06))
+        near_its_end = time.monotonic() + 0.002 * (0.7 + number % 10 * 0.06)
+        while time.monotonic() < near_its_end:
+            pass
         if not first.ended:
             rig.stop(first, Stop.CANCEL)
         second = f"second {number}"
@@ -85,6 +87,21 @@ async def test_an_interrupt_at_the_very_end_of_a_job_never_hits_the_next(rig: Ri
             Outcome.CANCELLED,
         }
         assert await rig.verdict(second) == Verdict(Outcome.COMPLETED, b'"done"')
+
+
+def test_a_thread_that_ends_its_job_waits_for_an_interrupt_that_is_under_way() -> None:
+    thread = _Thread()
+    thread.poking = True
+    over = threading.Event()
+
+    def shut() -> None:
+        thread._shut()
+        over.set()
+
+    threading.Thread(target=shut, daemon=True).start()
+    assert not over.wait(0.05)
+    thread.poking = False
+    assert over.wait(10)
 
 
 async def test_many_threads_are_interrupted_at_once(rig: Rig) -> None:

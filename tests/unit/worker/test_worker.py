@@ -152,14 +152,22 @@ async def test_a_running_job_obeys_a_cancel(task: str) -> None:
 
 
 async def test_a_handler_that_swallows_a_cancel_and_returns_has_completed() -> None:
-    async with bench(lease=Seconds(1)) as b:
+    async with bench(lease=Seconds(1), concurrency=1) as b:
         job_id = await b.submit("stubborn", {"swallow": 1})
         await b.in_state(job_id, State.RUNNING)
         await b.cancel(job_id)
         record = await b.ended(job_id)
         assert (record.state, record.result) == (State.COMPLETED, msgspec.Raw(b'"went on"'))
-        # The slot has no cancellation left over for the next job.
-        assert (await b.ended(await b.submit("double", {"number": 1}))).state is State.COMPLETED
+        after = await b.ended(await b.submit("groups"))
+        assert (after.state, after.result) == (State.COMPLETED, msgspec.Raw(b'"caught"'))
+
+
+async def test_a_job_that_cancels_its_own_asyncio_task_does_not_hit_the_next_one() -> None:
+    async with bench(concurrency=1) as b:
+        first = await b.ended(await b.submit("cancels_itself"))
+        assert first.result == msgspec.Raw(b'"went on"')
+        after = await b.ended(await b.submit("groups"))
+        assert (after.state, after.result) == (State.COMPLETED, msgspec.Raw(b'"caught"'))
 
 
 @pytest.mark.parametrize("task", ["thread.tidies_up", "process.tidies_up"])

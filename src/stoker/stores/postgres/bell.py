@@ -39,24 +39,7 @@ _MOST_BYTES = 7_000
 _ANYTHING: tuple[None, None] = (None, None)
 
 _NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
-_LOOK = """
-    SELECT
-        EXISTS (
-            SELECT 1 FROM unnest($2::text[]) AS q (name)
-            LEFT JOIN @queues AS r ON r.name = q.name
-            WHERE NOT coalesce(r.paused, false)
-              AND (r.lease_limit IS NULL OR r.lease_limit > (
-                    SELECT count(*) FROM @live WHERE state IN (3, 4) AND queue = q.name))
-              AND EXISTS (
-                    SELECT 1 FROM @live WHERE state = 2 AND queue = q.name
-                      AND (expires_at IS NULL OR expires_at >= {moment}))),
-        (SELECT min(due_at) FROM @live WHERE state IN (1, 5)), {moment},
-        (SELECT string_agg(concat_ws('|', j.id, j.state, j.epoch, j.cancel_requested, j.progress,
-                                     j.note, (SELECT max(n) FROM @logs WHERE job = j.seq)),
-                           ',' ORDER BY j.id)
-         FROM @jobs AS j WHERE j.id = ANY ($3::text[])),
-        (SELECT count(*) FROM @ended WHERE id = ANY ($3::text[])) = cardinality($3::text[])"""
-_MOMENT = "coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8)"
+_LOOK = "SELECT ready, next_due_at, now, changes, all_ended FROM @look($1, $2, $3)"
 
 
 class _Look(msgspec.Struct, array_like=True, gc=False):
@@ -105,7 +88,7 @@ class Bell:
             clock: The injected one, if there is one.
         """
         self._address = address
-        self._statement = names.fill(_LOOK.replace("{moment}", _MOMENT))
+        self._statement = names.fill(_LOOK)
         self._lines = lines
         self._clock = clock
         self._loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
+import msgspec
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
@@ -141,7 +142,11 @@ class Ear:
             self._hearing[channel].set()
             self._wake()
         elif kind == b"message":
-            self._hear(self._channels[channel], unpack(content))
+            try:
+                self._hear(self._channels[channel], unpack(content))
+            except msgspec.MsgspecError:
+                # Not ours, or from a version that speaks otherwise: whoever waits looks himself.
+                self._wake()
 
     def _deafen(self) -> None:
         for event in self._hearing.values():
@@ -196,6 +201,8 @@ class Bell:
             if due_in is not None and due_in <= 0:
                 await self._run("promote_due")
                 continue
+            if waiter.closed:
+                return False
             # Only now: what changes before the first look is no news to this waiter. Once the ear
             # listens it wakes everybody, so nothing falls between that look and its first message.
             await self._listen(waiter)

@@ -28,7 +28,7 @@ from stoker.stores.redis.keys import CHANNELS, KEYS, MINUTE_KEEP
 from stoker.stores.redis.records import HEAD, JOB, QUERY, SESSION, SETTLED, TRY, Life
 
 VERSION = 1
-"""Of the library. A newer one removes older ones from the server."""
+"""Of the library, raised with each release that changes it: a newer one removes older ones."""
 PREFIX = "stoker_"
 STATES = tuple(State)
 """States by the numbers that records hold, less one."""

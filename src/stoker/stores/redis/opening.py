@@ -90,7 +90,8 @@ async def prepare(wire: Wire, address: Address) -> None:
         await wire.command("FUNCTION", "LOAD", "REPLACE", text, writes=True)
     for other in names:
         version = version_of(other)
-        if version is not None and version < VERSION:
+        # One of the same version and another text is of a build that never was released.
+        if version is not None and version <= VERSION and other != name:
             await _delete(wire, other)
 
 

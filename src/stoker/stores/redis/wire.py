@@ -24,6 +24,7 @@ What happens at each failure
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +32,7 @@ from typing import Any
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
-from stoker.core.errors import BackendError, NotOpen
+from stoker.core.errors import BackendError, NotOpen, OutcomeUnknown
 from stoker.stores.redis.address import Address
 from stoker.stores.redis.faults import cannot_connect, is_missing_function, translate
 from stoker.stores.redis.functions import READING, function, library
@@ -43,6 +44,7 @@ MOST = 256
 TOGETHER = 250
 """Jobs after which no further caller's are added to the same call."""
 Argument = str | bytes | int | float
+log = logging.getLogger(__name__)
 _FAULTS = (RedisError, OSError, TimeoutError)
 
 
@@ -164,9 +166,24 @@ class Wire:
             self._work.clear()
             while self._waiting:
                 calls = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-                await self._flush(self._together(calls))
+                try:
+                    await self._flush(self._together(calls))
+                except Exception as error:  # noqa: BLE001 - the border: no caller may wait for ever
+                    await self._give_up(calls, error)
             if self._closing:
                 return
+
+    async def _give_up(self, calls: Sequence[_Call], error: Exception) -> None:
+        log.error("a flush to %s failed", self._address.url, exc_info=error)
+        await self._drop()
+        fault = OutcomeUnknown(
+            f"a call to {self._address.url} failed in a way that nobody foresaw ({error!r}); it "
+            "may or may not have been carried out",
+            url=self._address.url,
+        )
+        fault.__cause__ = error
+        for call in calls:
+            call.fail(fault)
 
     def _together(self, calls: Sequence[_Call]) -> list[_Call]:
         """Return the calls with plain submits of one moment made one; their callers are equals."""

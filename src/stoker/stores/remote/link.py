@@ -71,6 +71,23 @@ def unreachable(address: Address, error: BaseException) -> StokerError:
     )
 
 
+def no_word(address: Address, *, known: bool) -> StokerError:
+    """Return the error for a server that takes the connection and hangs up without a word.
+
+    Over TLS that is how most servers refuse a certificate: the handshake of TLS 1.3 is over for
+    the client before the server has judged his. One who was let in before is not told so.
+    """
+    where = address.shown
+    if address.is_tls and not known:
+        return Unauthenticated(
+            f"{where} hung up after the TLS handshake: it does not believe the client's "
+            "certificate, or asks for one; give it with ?cert=FILE&key=FILE",
+            url=where,
+        )
+    hint = "its log says why" if address.is_tls else "if it speaks TLS, use tls://"
+    return Unavailable(f"{where} hung up without a word; {hint}", url=where)
+
+
 def _tls_error(where: str, reason: str) -> StokerError:
     if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
         return NotAStore(f"{where} does not speak TLS; use tcp:// or http:// for it", url=where)

@@ -44,7 +44,7 @@ from stoker.core.wire.messages import (
     write,
 )
 from stoker.stores.remote.address import Address
-from stoker.stores.remote.link import CONNECT_SECONDS, unreachable
+from stoker.stores.remote.link import CONNECT_SECONDS, no_word, unreachable
 
 BACKOFF = 0.1
 BACKOFF_CAP = 5.0
@@ -138,7 +138,9 @@ class TcpLink:
         if old is not None:
             await old.close()
         try:
-            line = await dial(self._address, self._tls, client=self._client)
+            line = await dial(
+                self._address, self._tls, client=self._client, known=self._welcome is not None
+            )
         except StokerError as error:
             self._failures += 1
             longest = min(BACKOFF_CAP, BACKOFF * 2.0 ** min(self._failures, 16))
@@ -156,8 +158,14 @@ class TcpLink:
         return line
 
 
-async def dial(address: Address, tls: ssl.SSLContext | None, *, client: str) -> "Line":
+async def dial(address: Address, tls: ssl.SSLContext | None, *, client: str, known: bool) -> "Line":
     """Connect and say hello.
+
+    Args:
+        address: Where to.
+        tls: How, if encrypted.
+        client: Who asks, for the server's log.
+        known: Whether the server let this client in before.
 
     Raises:
         StokerError: The server is not there, is none, or does not want us.
@@ -180,7 +188,10 @@ async def dial(address: Address, tls: ssl.SSLContext | None, *, client: str) -> 
             )
             line = Line(address, reader, writer)
             await line.greet(hello)
-    except (OSError, EOFError) as error:
+    except EOFError:
+        await _drop(writer)
+        raise no_word(address, known=known) from None
+    except OSError as error:
         await _drop(writer)
         raise unreachable(address, error) from None
     except BaseException:
@@ -232,7 +243,7 @@ class Line:
             while (body := self._frames.next()) is None:
                 data = await self._reader.read(CHUNK)
                 if not data:
-                    raise EOFError("it hung up without a word; perhaps it wants tls://")
+                    raise EOFError
                 self._frames.feed(data)
             response = read_response(body)
             error = _error_of(response)

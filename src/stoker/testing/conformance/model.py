@@ -48,7 +48,7 @@ from stoker.testing.conformance.hand import TTL, held_job, session_spec, settlem
 from stoker.testing.conformance.hygiene import check_hygiene
 from stoker.testing.conformance.suite import StoreSuite
 
-EXAMPLES = 100
+EXAMPLES = 60
 STEPS = 40
 MANY = 12
 """Jobs from which on a story also deletes some: before, it would only empty the stage."""

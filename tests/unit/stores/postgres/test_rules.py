@@ -12,8 +12,6 @@ from stoker.stores.postgres import PostgresStore
 from stoker.stores.postgres.phrases import STATES, fold_of
 from tests.servers.postgres import Postgres
 
-LABELS = {**{outcome: outcome.value for outcome in Outcome}, "lost": "lost"}
-
 
 @pytest.fixture
 def schema(store: PostgresStore) -> str:
@@ -64,9 +62,9 @@ def test_the_stores_own_errors_are_those_of_the_core(
     server: Postgres, schema: str, error: ErrorInfo
 ) -> None:
     with server.connect() as db:
+        db.execute("SELECT set_config('search_path', %s, false)", (schema,))
         row = db.execute(
-            f'SELECT "{schema}".fault(%s), "{schema}".fault_fold(%s)',
-            (error.code, error.code),
+            "SELECT fault(%(code)s), fault_fold(%(code)s)", {"code": error.code}
         ).fetchone()
     assert row is not None
     assert msgspec.json.decode(str(row[0]), type=ErrorInfo) == error

@@ -64,9 +64,10 @@ async def test_an_older_library_is_removed_and_a_newer_one_left_alone(
 ) -> None:
     server = make_server()
     older, newer = "stoker_0_0123456789ab", "stoker_999_0123456789ab"
+    twin = f"stoker_{functions.VERSION}_0123456789ab"
     strange = "stoker_of_somebody_else"
     async with Redis.from_url(server.url, decode_responses=True) as client:
-        for name in (older, newer, strange):
+        for name in (older, twin, newer, strange):
             code = f"#!lua name={name}\nredis.register_function('{name}_f', function() end)"
             await client.function_load(code)
         async with RedisStore(server.url):

@@ -1,5 +1,6 @@
 """Which servers are refused, what the others are said to promise, and what errors mean."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from stoker.connect import open_store
 from stoker.core.errors import (
     BackendError,
     InvalidConfig,
+    MissingExtra,
     NotAStore,
     NotOpen,
     OutcomeUnknown,
@@ -27,6 +29,7 @@ from stoker.stores.redis.address import parse
 from stoker.stores.redis.faults import translate
 from stoker.stores.redis.keys import root
 from stoker.stores.redis.opening import LAYOUT
+from stoker.testing import FakeClock
 from stoker.testing.conformance.hand import Hand
 from tests.servers.redis import RedisServer
 
@@ -131,6 +134,37 @@ async def test_only_the_known_layout_can_be_migrated_to(store: RedisStore) -> No
     assert (await store.migrate(to=LAYOUT)).pending == ()
     with pytest.raises(SchemaMismatch):
         await store.migrate(to=LAYOUT + 1)
+
+
+async def test_a_user_with_few_rights_is_enough(make_server: MakeServer) -> None:
+    server = make_server()
+    rights = (
+        "on >secret ~{stoker}* &{stoker}* -@all +@hash +@sortedset +@set +@list +@stream +@string "
+        "+exists +del +expire +time +fcall +function|load +function|list +function|delete "
+        "+publish +pubsub|numsub +subscribe +info +client|setname"
+    )
+    assert server.ask("ACL", "SETUSER", "worker", *rights.split()).startswith("+OK")
+    url = server.url.replace("redis://", "redis://worker:secret@")
+    clock = FakeClock()
+    async with RedisStore(url, clock=clock) as store:
+        # It may not read the configuration, so nothing is promised that nobody can see.
+        assert (store.info.durability, store.info.details["appendfsync"]) == ("fast", "unknown")
+        hand = Hand(store, clock)
+        await hand.finish(await hand.put(), result=b"1")
+        assert await store.wait(("default",), timeout=0.01) is False
+        await store.purge(JobQuery())
+    with pytest.raises(BackendError) as caught:
+        async with RedisStore(f"{url}?namespace=other"):
+            pass
+    assert "forbids" in caught.value.message
+
+
+async def test_a_missing_driver_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stoker.stores.redis", None)
+    with pytest.raises(MissingExtra) as caught:
+        open_store("redis://:secret@mars")
+    assert "pip install 'stoker[redis]'" in caught.value.message
+    assert "secret" not in caught.value.message
 
 
 async def test_keys_of_somebody_else_are_not_taken_for_a_store(url: str, client: Redis) -> None:

@@ -4,11 +4,14 @@ import asyncio
 from collections import Counter
 
 import pytest
+from redis.asyncio import Redis
 
-from stoker.core.errors import NotOpen
+from stoker.core.errors import NotOpen, OutcomeUnknown
 from stoker.core.job import JobSpec, Leased
 from stoker.core.records import JobQuery
 from stoker.stores.redis import RedisStore
+from stoker.stores.redis.keys import root
+from stoker.stores.redis.wire import Wire
 from stoker.testing import FakeClock, wait_until
 from stoker.testing.conformance.hand import Hand
 from tests.servers.redis import RedisServer
@@ -40,6 +43,33 @@ async def test_a_cancelled_caller_leaves_the_others_in_step(store: RedisStore) -
     [record] = await store.get(["job-1"])
     assert record is not None
     assert record.id == "job-1"
+
+
+async def test_callers_of_a_flush_that_nobody_foresaw_get_an_error(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(30):
+        with monkeypatch.context() as patch:
+            patch.setattr(Wire, "_together", fails)
+            with pytest.raises(OutcomeUnknown):
+                await store.submit([job(1)])
+        [answer] = await store.submit([job(1)])
+    assert answer.created
+
+
+async def test_a_message_of_somebody_else_wakes_and_harms_nobody(
+    store: RedisStore, client: Redis
+) -> None:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        task = group.create_task(store.wait(("default",), timeout=20.0))
+        await wait_until(lambda: store._bell and store._bell._ear.is_listening(), "it listens")
+        channel = f"{root(store.info.details['namespace'])}:rings"
+        assert await client.publish(channel, b"\xc1 no message of ours") == 1
+        await store.submit([job(1)])
+    assert task.result()
 
 
 async def test_calls_under_way_are_finished_when_a_handle_closes(url: str) -> None:

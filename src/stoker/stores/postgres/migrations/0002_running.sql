@@ -763,7 +763,7 @@ BEGIN
             FROM taken AS t;
         END IF;
     END IF;
-    IF cardinality(v_seqs) > 0 THEN
+    IF cardinality(v_seqs) > 0 AND EXISTS (SELECT 1 FROM edges) THEN
         RETURN QUERY SELECT * FROM families(v_seqs);
     END IF;
     RETURN QUERY SELECT * FROM header(v_session.state, v_told);
@@ -1056,6 +1056,50 @@ BEGIN
 END
 $$;
 
+-- What a waiter looks at: whether one of his queues has a job to be leased, when the next job is due,
+-- and what there is to be seen of his jobs.
+CREATE FUNCTION look(
+    p_now double precision, p_queues text[], p_ids text[],
+    OUT ready boolean, OUT next_due_at double precision, OUT now double precision,
+    OUT changes text, OUT all_ended boolean
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_material = off
+SET jit = off
+AS $$
+DECLARE
+    v_now double precision := moment(p_now);
+BEGIN
+    now := v_now;
+    ready := EXISTS (
+        SELECT 1 FROM unnest(p_queues) AS q (name)
+        LEFT JOIN LATERAL (SELECT * FROM queues AS x WHERE x.name = q.name) AS r ON true
+        WHERE NOT coalesce(r.paused, false)
+          AND EXISTS (
+              SELECT 1 FROM live AS j WHERE j.state = 2 AND j.queue = q.name
+                AND (j.expires_at IS NULL OR j.expires_at >= v_now))
+          AND (r.lease_limit IS NULL OR r.lease_limit > (
+              SELECT count(*) FROM live AS j WHERE j.state IN (3, 4) AND j.queue = q.name)));
+    next_due_at := (SELECT min(j.due_at) FROM live AS j WHERE j.state IN (1, 5));
+    all_ended := false;
+    IF cardinality(p_ids) > 0 THEN
+        changes := (
+            SELECT string_agg(concat_ws(
+                '|', j.id, j.state, j.epoch, j.cancel_requested, j.progress, j.note,
+                (SELECT max(l.n) FROM logs AS l WHERE l.job = j.seq)), ',' ORDER BY j.id)
+            FROM jobs AS j WHERE j.id = ANY (p_ids));
+        all_ended := cardinality(p_ids) = (
+            SELECT count(*) FROM ended AS j WHERE j.id = ANY (p_ids));
+    END IF;
+END
+$$;
+
 -- Takes jobs back from a session that is gone.
 CREATE FUNCTION lose(
     p_now double precision, p_actor text, p_session bigint, p_limit integer
@@ -1084,6 +1128,7 @@ $$;
 -- down
 
 DROP FUNCTION lose;
+DROP FUNCTION look;
 DROP FUNCTION beat;
 DROP FUNCTION room_left;
 DROP FUNCTION held;

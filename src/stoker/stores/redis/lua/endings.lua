@@ -99,7 +99,7 @@ end
 
 local function conclude(k, event, actor)
   if event == E.BURY then bury(k, event, actor) else move(k, event) end
-  cascade({k})
+  if W.jobs[k][F.HAS_CHILDREN] then cascade({k}) end
 end
 
 local function losing(r)

@@ -22,7 +22,7 @@ local function begin(keys, args)
   W = {
     p = keys[1], now = now,
     jobs = {}, state = {}, place = {}, score = {}, limit = {},
-    dirty = {}, order = {}, gone = {}, heads = {}, moved = {}, tries = {}, texts = {},
+    dirty = {}, order = {}, gone = {}, heads = {}, tries = {}, texts = {}, held = {},
     rung = {}, freed = {}, counted = {}, events = {}, kof = {}, holders = {},
   }
   return args[2] and cmsgpack.unpack(args[2])
@@ -52,6 +52,21 @@ local function put(r, field, value)
   r[field] = value or false
 end
 
+local ENDED = {
+  [S.COMPLETED] = K.ENDED .. S.COMPLETED,
+  [S.DEAD_LETTER] = K.ENDED .. S.DEAD_LETTER,
+  [S.CANCELLED] = K.ENDED .. S.CANCELLED,
+}
+
+local function held_by(session)
+  local key = W.held[session]
+  if not key then
+    key = K.HELD .. session
+    W.held[session] = key
+  end
+  return key
+end
+
 -- The set that keeps a job in its state, and by what it sorts, if it does.
 local function home(r)
   local state = r[F.STATE]
@@ -60,9 +75,9 @@ local function home(r)
   elseif state == S.SCHEDULED or state == S.RETRY_QUEUED then
     return K.DUE, r[F.DUE_AT]
   elseif state == S.ASSIGNED or state == S.RUNNING then
-    return K.HELD .. r[F.SESSION]
+    return held_by(r[F.SESSION])
   elseif state ~= S.BLOCKED then
-    return K.ENDED .. state, r[F.FINISHED_AT]
+    return ENDED[state], r[F.FINISHED_AT]
   end
 end
 
