@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -144,7 +145,9 @@ async def test_a_worker_that_an_operator_sent_away_is_not_replaced(store: Faulty
         os.kill(pids[0], signal.SIGTERM)
         await wait_until(lambda: len(scene.workers) == 1, "the place was given up")
         assert [worker.name for worker in scene.workers] == ["w-2"]
-        (event,) = await scene.events(Kind.FLEET_SCALED)
+        # The supervisor lets go of the place first and writes it down afterwards.
+        scaled = partial(scene.events, Kind.FLEET_SCALED)
+        (event,) = await wait_until(scaled, "the audit trail says so")
         assert (event.details["before"], event.details["workers"]) == (2, 1)
 
 

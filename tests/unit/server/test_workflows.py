@@ -85,7 +85,7 @@ def with_nodes(*nodes: dict[str, Any], **changes: Any) -> dict[str, Any]:
         (with_nodes({**ONE, "id": "x"}), (422, "invalid_option"), "`id`"),
         (
             with_nodes({**ONE, "unique_key": "k"}, {**TWO, "unique_key": "k"}),
-            (422, "invalid_workflow"),
+            (409, "duplicate_job"),
             "unique key 'k'",
         ),
     ],

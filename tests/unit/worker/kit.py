@@ -174,6 +174,14 @@ def eats_memory(megabytes: int = 4_000) -> int:
     return len(hoard)
 
 
+_HOARD: list[bytes] = []
+
+
+def keeps_memory(megabytes: int) -> int:
+    _HOARD.append(b"x" * (megabytes * 2**20))
+    return len(_HOARD)
+
+
 def segfaults() -> None:
     ctypes.string_at(0)
 
@@ -260,6 +268,7 @@ PROCESS: tuple[Callable[..., Any], ...] = (
     blocks_in_c,
     holds_the_gil,
     eats_memory,
+    keeps_memory,
     segfaults,
     exits,
     kills_itself,

@@ -147,7 +147,7 @@ async def test_a_child_that_grew_is_replaced_before_a_job_with_a_small_limit() -
     tasks.add(Task(kit.whoami, name="lean", options=options))
     async with bench(tasks=tasks, concurrency=1) as b:
         _, first, _ = await value(b, "process.whoami")
-        big = await b.ended(await b.submit("process.eats_memory", {"megabytes": 64}))
+        big = await b.ended(await b.submit("process.keeps_memory", {"megabytes": 64}))
         assert big.state is State.COMPLETED
         job_id = await b.submit("lean", timeout=30.0)
         await b.tried(job_id)
