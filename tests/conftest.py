@@ -9,10 +9,12 @@ TESTS = Path(__file__).parent
 NEED_SERVERS = (
     "conformance/test_postgres.py",
     "conformance/test_redis.py",
+    "conformance/test_remote.py",
+    "gateway",
     "unit/stores/postgres",
     "unit/stores/redis",
 )
-"""Where the tests are that start a real PostgreSQL or Redis."""
+"""Where the tests are that start a real PostgreSQL, Redis or gateway."""
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
