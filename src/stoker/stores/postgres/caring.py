@@ -30,8 +30,8 @@ _OLD = """
     SELECT x.id FROM (
         SELECT j.id, j.seq, j.finished_at, j.workflow_id FROM @ended AS j {where}
         ORDER BY j.finished_at, j.seq) AS x
-    WHERE {old} AND (x.workflow_id IS NULL OR NOT EXISTS (
-        SELECT 1 FROM @live AS m WHERE m.workflow_id = x.workflow_id))
+    WHERE {old} AND (x.workflow_id IS NULL OR (SELECT count(*) FROM (
+        SELECT 1 FROM @live AS m WHERE m.workflow_id = x.workflow_id LIMIT 1) AS y) = 0)
     LIMIT {limit}"""
 _OLD_ENOUGH = """coalesce(CAST({now} AS float8), extract(epoch FROM clock_timestamp())::float8)
     - {column} >= {age}"""

@@ -6,9 +6,11 @@
 --   waiting jobs; several rows of one kind in the order of their ids. Leasing never waits for a row.
 -- * Whoever moves jobs through a workflow other than by completing a parent holds the graph lock.
 -- * Whoever makes somebody a parent, or counts his live parents, holds the rows of these parents.
--- * Plans do not depend on statistics: a table may grow from nothing to a million rows before
---   anybody analyzes it, and these functions keep the plans of their first calls. So whatever would
---   read a whole table is switched off, and a condition on the state of rows that are found by id
+-- * Plans do not depend on statistics. A table may grow from nothing to a million rows before anybody
+--   analyzes it, and these functions keep the plans of their first calls; a planner who thinks that a
+--   table is empty reads all of it. So a big table is looked into in two ways only, which leave him no
+--   choice: by "= ANY (array)", also where a join says the same already, and by a LATERAL subquery
+--   that OFFSET 0 or LIMIT keeps in its place. What came out of these is joined by hashing. A condition on the state of rows that are found by id
 --   or seq is written as BETWEEN, which no partial index matches.
 
 -- up
@@ -91,7 +93,7 @@ BEGIN
             state = p_state, finished_at = p_now, waiting_for = 0,
             error = coalesce(fault(p_code), j.error),
             error_fold = coalesce(fault_fold(p_code), j.error_fold)
-        FROM before AS b WHERE j.seq = b.seq
+        FROM before AS b WHERE j.seq = b.seq AND j.seq = ANY (p_seqs)
         RETURNING j.seq, j.id, j.queue, j.priority, j.links, b.state AS before
     ), booked AS (
         INSERT INTO deltas (queue, priority, state, n)
@@ -123,32 +125,37 @@ DECLARE
     v_fallen bigint[];
 BEGIN
     WHILE cardinality(p_parents) > 0 LOOP
-        WITH met AS (
+        WITH met AS MATERIALIZED (
             SELECT e.child, count(*)::integer AS n, bool_or(p.spoiled) AS spoiled
             FROM unnest(p_parents, p_spoiled) AS p (seq, spoiled)
-            JOIN edges AS e ON e.parent = p.seq
+            CROSS JOIN LATERAL (SELECT x.child FROM edges AS x WHERE x.parent = p.seq OFFSET 0) AS e
             GROUP BY e.child
         ), held AS MATERIALIZED (
-            SELECT c.seq, c.waiting_for, m.n, m.spoiled AND NOT c.run_anyway AS doomed
-            FROM met AS m JOIN live AS c ON c.seq = m.child
-            WHERE c.state = 0 ORDER BY c.id FOR UPDATE OF c
+            SELECT c.seq, c.waiting_for, c.run_anyway FROM live AS c
+            WHERE c.seq = ANY (ARRAY(SELECT child FROM met)) AND c.state BETWEEN 0 AND 0
+            ORDER BY c.id FOR UPDATE
+        ), judged AS (
+            SELECT h.seq, m.n, m.spoiled AND NOT h.run_anyway AS doomed, h.waiting_for <= m.n AS ready
+            FROM held AS h JOIN met AS m ON m.child = h.seq
         )
         SELECT array_agg(seq) FILTER (WHERE doomed),
-               array_agg(seq) FILTER (WHERE NOT doomed AND waiting_for <= n),
-               array_agg(seq) FILTER (WHERE NOT doomed AND waiting_for > n),
-               array_agg(n) FILTER (WHERE NOT doomed AND waiting_for > n)
-        INTO v_doomed, v_ready, v_waiting, v_counts FROM held;
+               array_agg(seq) FILTER (WHERE NOT doomed AND ready),
+               array_agg(seq) FILTER (WHERE NOT doomed AND NOT ready),
+               array_agg(n) FILTER (WHERE NOT doomed AND NOT ready)
+        INTO v_doomed, v_ready, v_waiting, v_counts FROM judged;
         IF v_waiting IS NOT NULL THEN
             UPDATE live AS j SET waiting_for = j.waiting_for - c.n
-            FROM unnest(v_waiting, v_counts) AS c (seq, n) WHERE j.seq = c.seq;
+            FROM unnest(v_waiting, v_counts) AS c (seq, n)
+            WHERE j.seq = c.seq AND j.seq = ANY (v_waiting);
         END IF;
         IF v_ready IS NOT NULL THEN
             -- A parent that failed in an earlier life of its workflow, and was not revived with
             -- the others, still spoils its child.
-            SELECT array_agg(DISTINCT c.seq) INTO v_fallen
-            FROM unnest(v_ready) AS r (seq) JOIN live AS c ON c.seq = r.seq
-            JOIN edges AS e ON e.child = c.seq JOIN ended AS p ON p.seq = e.parent
-            WHERE p.state IN (7, 8) AND NOT c.run_anyway;
+            SELECT array_agg(c.seq) INTO v_fallen FROM live AS c
+            WHERE c.seq = ANY (v_ready) AND NOT c.run_anyway AND (
+                SELECT count(*) FROM edges AS e
+                CROSS JOIN LATERAL (SELECT x.state FROM ended AS x WHERE x.seq = e.parent OFFSET 0) AS p
+                WHERE e.child = c.seq AND p.state IN (7, 8)) > 0;
             v_doomed := v_doomed || v_fallen;
             WITH moved AS (
                 UPDATE live AS j SET
@@ -192,6 +199,7 @@ DECLARE
     v_told news;
     v_queues text[];
     v_ids text[];
+    v_seqs bigint[] := ARRAY(SELECT e.seq FROM unnest(p_ends) AS e);
     v_done bigint[];
     v_parents bigint[];
     v_spoiled boolean[];
@@ -202,13 +210,14 @@ BEGIN
     SELECT j.seq, j.epoch, j.attempt, j.nonce, j.worker, j.leased_at,
            coalesce(j.started_at, p_now - e.ran_for), p_now, e.outcome, e.error
     FROM unnest(p_ends) AS e JOIN live AS j ON j.seq = e.seq
-    WHERE e.outcome <> 'completed';
+    WHERE e.outcome <> 'completed' AND j.seq = ANY (v_seqs);
     WITH ends AS MATERIALIZED (
         SELECT e.*, j.due_at,
                j.failed + (e.outcome IN ('failed', 'timed_out'))::integer AS failed,
                j.lost + (e.outcome IN ('crashed', 'lost'))::integer AS lost,
                j.max_retries, j.max_lost, j.cancel_requested
         FROM unnest(p_ends) AS e JOIN live AS j ON j.seq = e.seq
+        WHERE j.seq = ANY (v_seqs)
     ), decided AS MATERIALIZED (
         SELECT e.*, state_after(e.outcome, e.failed, e.lost, e.max_retries, e.max_lost,
                                 e.retry_in, e.cancel_requested) AS after
@@ -226,7 +235,7 @@ BEGIN
                          ELSE j.error END,
             error_fold = CASE WHEN e.outcome IN ('failed', 'crashed', 'lost', 'timed_out')
                               THEN e.error_fold ELSE j.error_fold END
-        FROM decided AS e WHERE j.seq = e.seq
+        FROM decided AS e WHERE j.seq = e.seq AND j.seq = ANY (v_seqs)
         RETURNING j.seq, j.id, j.queue, j.priority, j.task, j.links, j.worker, j.state,
                   e.outcome, e.code, j.leased_at - e.due_at AS waited,
                   coalesce(p_now - j.started_at, 0) AS ran
@@ -287,7 +296,8 @@ BEGIN
         SELECT seq, state FROM live WHERE state IN (1, 5) AND due_at <= p_now
         ORDER BY due_at LIMIT greatest(p_limit, 0) FOR UPDATE SKIP LOCKED
     ), moved AS (
-        UPDATE live AS j SET state = 2 FROM due AS d WHERE j.seq = d.seq
+        UPDATE live AS j SET state = 2 FROM due AS d
+        WHERE j.seq = d.seq AND j.seq = ANY (ARRAY(SELECT seq FROM due))
         RETURNING j.id, j.queue, j.priority, d.state AS before
     ), booked AS (
         INSERT INTO deltas (queue, priority, state, n)
@@ -312,7 +322,8 @@ BEGIN
     UPDATE live AS j SET
         progress = coalesce(t.progress, j.progress), note = coalesce(t.note, j.note)
     FROM unnest(p_seqs, p_progress, p_notes) AS t (seq, progress, note)
-    WHERE j.seq = t.seq AND (t.progress IS NOT NULL OR t.note IS NOT NULL);
+    WHERE j.seq = t.seq AND j.seq = ANY (p_seqs)
+      AND (t.progress IS NOT NULL OR t.note IS NOT NULL);
     IF cardinality(p_line_jobs) > 0 THEN
         INSERT INTO logs (job, n, at, attempt, message)
         SELECT l.job,
@@ -326,12 +337,12 @@ BEGIN
             WHERE job IS NOT NULL
             GROUP BY job, at, attempt, message
         ) AS l
-        WHERE NOT EXISTS (
-            SELECT 1 FROM logs AS k
-            WHERE k.job = l.job AND (k.at, k.attempt, k.message) = (l.at, l.attempt, l.message));
+        WHERE (
+            SELECT count(*) FROM logs AS k
+            WHERE k.job = l.job AND (k.at, k.attempt, k.message) = (l.at, l.attempt, l.message)) = 0;
         DELETE FROM logs AS l
         USING (SELECT DISTINCT job FROM unnest(p_line_jobs) AS t (job)) AS t
-        WHERE l.job = t.job AND l.n <= (SELECT max(k.n) FROM logs AS k WHERE k.job = t.job) - 1000;
+        WHERE l.job = t.job AND l.job = ANY (p_line_jobs) AND l.n <= (SELECT max(k.n) FROM logs AS k WHERE k.job = t.job) - 1000;
     END IF;
 END
 $$;
@@ -354,7 +365,7 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -522,15 +533,17 @@ BEGIN
     UPDATE ended SET links = links | 2 WHERE seq = ANY (v_known) AND links & 2 = 0;
     WITH waits AS (
         SELECT e.child, count(*) AS n
-        FROM edges AS e JOIN unnest(v_known, v_states) AS p (seq, state) ON p.seq = e.parent
-        WHERE e.child = ANY (p_seqs) AND p.state < 6
-        GROUP BY e.child
+        FROM (SELECT * FROM edges WHERE child = ANY (p_seqs) OFFSET 0) AS e
+        JOIN unnest(v_known, v_states) AS p (seq, state) ON p.seq = e.parent
+        WHERE p.state < 6 GROUP BY e.child
     )
-    UPDATE live AS j SET waiting_for = w.n FROM waits AS w WHERE j.seq = w.child;
+    UPDATE live AS j SET waiting_for = w.n FROM waits AS w
+    WHERE j.seq = w.child AND j.seq = ANY (p_seqs);
     SELECT array_agg(DISTINCT j.seq) INTO v_spoiled
-    FROM edges AS e JOIN unnest(v_known, v_states) AS p (seq, state) ON p.seq = e.parent
+    FROM (SELECT * FROM edges WHERE child = ANY (p_seqs) OFFSET 0) AS e
+    JOIN unnest(v_known, v_states) AS p (seq, state) ON p.seq = e.parent
     JOIN live AS j ON j.seq = e.child
-    WHERE e.child = ANY (p_seqs) AND p.state IN (7, 8) AND NOT j.run_anyway;
+    WHERE j.seq = ANY (p_seqs) AND p.state IN (7, 8) AND NOT j.run_anyway;
     IF v_spoiled IS NOT NULL THEN
         SELECT * INTO v_fall FROM end_waiting(p_now, v_spoiled, 8, 'parent_failed');
         v_told := joined(v_fall.told, spoil(p_now, v_fall.parents));
@@ -550,7 +563,7 @@ BEGIN
     changed := (v_told).changed;
     SELECT array_agg(j.state ORDER BY s.place) INTO states
     FROM unnest(p_seqs) WITH ORDINALITY AS s (seq, place)
-    LEFT JOIN LATERAL (SELECT state FROM jobs WHERE seq = s.seq) AS j ON true;
+    LEFT JOIN LATERAL (SELECT state FROM jobs WHERE seq = s.seq OFFSET 0) AS j ON true;
 END
 $$;
 
@@ -603,9 +616,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET enable_sort = off
 SET jit = off
 AS $$
@@ -649,12 +661,15 @@ BEGIN
 
     IF cardinality(c_ids) > 0 THEN
         -- I3: the fence is checked in the statement that writes.
-        WITH gone AS (
-            DELETE FROM live AS j
-            USING unnest(c_ids, c_epochs, c_nonces, c_results, c_rans)
+        WITH told AS MATERIALIZED (
+            SELECT f.seq, t.epoch, t.nonce, t.result, t.ran, t.place
+            FROM unnest(c_ids, c_epochs, c_nonces, c_results, c_rans)
                 WITH ORDINALITY AS t (id, epoch, nonce, result, ran, place)
-            WHERE j.id = t.id AND j.epoch = t.epoch AND j.nonce = t.nonce
-              AND j.state BETWEEN 3 AND 4
+            CROSS JOIN LATERAL (SELECT j.seq FROM live AS j WHERE j.id = t.id OFFSET 0) AS f
+        ), gone AS (
+            DELETE FROM live AS j USING told AS t
+            WHERE j.seq = t.seq AND j.seq = ANY (ARRAY(SELECT seq FROM told))
+              AND j.epoch = t.epoch AND j.nonce = t.nonce AND j.state BETWEEN 3 AND 4
             RETURNING j.*, t.result AS told_result, t.place,
                       coalesce(j.started_at, v_now - t.ran) AS began
         ), made AS (
@@ -710,8 +725,8 @@ BEGIN
             FROM unnest(s_ids, s_epochs, s_nonces, s_outcomes, s_errors, s_folds, s_codes,
                         s_retries, s_rans, s_results) WITH ORDINALITY
                 AS t (id, epoch, nonce, outcome, error, fold, code, retry_in, ran, result, place)
-            JOIN live AS j ON j.id = t.id AND j.epoch = t.epoch AND j.nonce = t.nonce
-            WHERE j.state BETWEEN 3 AND 4
+            CROSS JOIN LATERAL (SELECT * FROM live AS x WHERE x.id = t.id OFFSET 0) AS j
+            WHERE j.epoch = t.epoch AND j.nonce = t.nonce AND j.state BETWEEN 3 AND 4
             ORDER BY j.seq, t.place
         ) AS m;
         IF v_ok IS NOT NULL THEN
@@ -734,8 +749,8 @@ BEGIN
             SELECT j.seq FROM live AS j
             WHERE j.session = v_session.seq AND j.nonce = p_nonce AND j.state IN (3, 4)
             ORDER BY j.priority, j.due_at, j.seq);
-        RETURN QUERY SELECT (leased(l.*)).* FROM (
-            SELECT j.* FROM unnest(v_seqs) AS s (seq) JOIN live AS j ON j.seq = s.seq) AS l;
+        RETURN QUERY SELECT l.* FROM live AS j CROSS JOIN LATERAL leased(j.*) AS l
+        WHERE j.seq = ANY (v_seqs) ORDER BY array_position(v_seqs, j.seq);
     ELSIF p_want > 0 THEN
         v_seqs := picks(v_now, p_want, p_aged, p_queues, p_caps, p_ids);
         IF cardinality(v_seqs) > 0 THEN
@@ -746,9 +761,8 @@ BEGIN
                     state = 3, attempt = j.attempt + 1, epoch = j.epoch + 1, nonce = p_nonce,
                     session = v_session.seq, worker = v_session.name, leased_at = v_now,
                     started_at = NULL, deadline_at = v_now + j.timeout
-                FROM unnest(v_seqs) AS p (seq)
-                WHERE j.seq = p.seq
-                RETURNING j.id, j.task, j.payload, j.queue, j.attempt, j.epoch, j.timeout,
+                WHERE j.seq = ANY (v_seqs)
+                RETURNING j.seq, j.id, j.task, j.payload, j.queue, j.attempt, j.epoch, j.timeout,
                           j.soft_timeout, j.failed, j.lost, j.retry, j.tenant, j.workflow_id,
                           j.headers, j.cancel_requested, j.links, j.priority
             ), booked AS (
@@ -760,7 +774,7 @@ BEGIN
             SELECT 1::smallint, t.id, t.task, t.payload, t.queue, t.attempt, t.epoch, t.timeout,
                    t.soft_timeout, t.failed, t.lost, t.retry, t.tenant, t.workflow_id, t.headers,
                    t.cancel_requested, t.links & 1 <> 0, NULL::text[], NULL::text[]
-            FROM taken AS t;
+            FROM taken AS t ORDER BY array_position(v_seqs, t.seq);
         END IF;
     END IF;
     IF cardinality(v_seqs) > 0 AND EXISTS (SELECT 1 FROM edges) THEN
@@ -775,8 +789,8 @@ CREATE FUNCTION something_to_do(p_now double precision, p_queues text[]) RETURNS
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN EXISTS (SELECT 1 FROM live WHERE state IN (1, 5) AND due_at <= p_now)
-        OR EXISTS (SELECT 1 FROM unnest(p_queues) AS q (name)
-                   WHERE EXISTS (SELECT 1 FROM live WHERE state = 2 AND queue = q.name));
+        OR EXISTS (SELECT 1 FROM unnest(p_queues) AS q (name) CROSS JOIN LATERAL (
+                       SELECT 1 FROM live WHERE state = 2 AND queue = q.name LIMIT 1) AS j);
 END
 $$;
 
@@ -808,10 +822,9 @@ BEGIN
     SELECT 2::smallint, c.id, p.id, CASE WHEN p.state = 6 THEN p.result END, p.node, 0, 0,
            NULL::double precision, NULL::double precision, 0, 0, NULL::text, NULL::text, NULL::text,
            NULL::text, p.state = 6, true, NULL::text[], NULL::text[]
-    FROM unnest(p_seqs) AS s (seq) JOIN live AS c ON c.seq = s.seq
-    CROSS JOIN LATERAL unnest(c.parents) AS x (id)
-    CROSS JOIN LATERAL (SELECT * FROM jobs AS j WHERE j.id = x.id) AS p
-    WHERE c.links & 1 <> 0;
+    FROM live AS c CROSS JOIN LATERAL unnest(c.parents) AS x (id)
+    CROSS JOIN LATERAL (SELECT * FROM jobs AS j WHERE j.id = x.id OFFSET 0) AS p
+    WHERE c.seq = ANY (p_seqs) AND c.links & 1 <> 0;
 END
 $$;
 
@@ -877,7 +890,7 @@ BEGIN
                 SELECT j.seq, t.place, r.room,
                        row_number() OVER (PARTITION BY j.queue ORDER BY t.place) AS n
                 FROM unnest(p_ids) WITH ORDINALITY AS t (id, place)
-                JOIN live AS j ON j.id = t.id
+                CROSS JOIN LATERAL (SELECT * FROM live AS x WHERE x.id = t.id OFFSET 0) AS j
                 JOIN unnest(p_queues, v_room) AS r (name, room) ON r.name = j.queue
                 WHERE j.state BETWEEN 2 AND 2 AND (j.expires_at IS NULL OR j.expires_at >= p_now)
             ) AS c WHERE c.n <= c.room ORDER BY c.place LIMIT p_want));
@@ -921,8 +934,10 @@ CREATE FUNCTION held(p_now double precision, p_seqs bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 BEGIN
     RETURN ARRAY(
-        SELECT j.seq FROM unnest(p_seqs) AS c (seq) JOIN live AS j ON j.seq = c.seq
-        WHERE j.state BETWEEN 2 AND 2 FOR UPDATE OF j SKIP LOCKED);
+        SELECT h.seq FROM (
+            SELECT j.seq FROM live AS j WHERE j.seq = ANY (p_seqs) AND j.state BETWEEN 2 AND 2
+            FOR UPDATE SKIP LOCKED
+        ) AS h ORDER BY array_position(p_seqs, h.seq));
 END
 $$;
 
@@ -930,9 +945,11 @@ CREATE FUNCTION room_left(p_queues text[], p_room bigint[], p_picks bigint[]) RE
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN ARRAY(
-        SELECT r.room - (SELECT count(*) FROM unnest(p_picks) AS p (seq)
-                         JOIN live AS j ON j.seq = p.seq WHERE j.queue = r.name)
-        FROM unnest(p_queues, p_room) WITH ORDINALITY AS r (name, room, place) ORDER BY r.place);
+        SELECT r.room - coalesce(c.n, 0)
+        FROM unnest(p_queues, p_room) WITH ORDINALITY AS r (name, room, place)
+        LEFT JOIN (SELECT j.queue, count(*) AS n FROM live AS j WHERE j.seq = ANY (p_picks)
+                   GROUP BY j.queue OFFSET 0) AS c ON c.queue = r.name
+        ORDER BY r.place);
 END
 $$;
 
@@ -951,9 +968,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -1002,14 +1018,15 @@ BEGIN
            coalesce(array_agg(j.id) FILTER (WHERE j.cancel_requested), '{}')
     INTO v_mine, v_places, owned, cancelled
     FROM unnest(h_ids, h_epochs, h_nonces) WITH ORDINALITY AS t (id, epoch, nonce, place)
-    JOIN live AS j ON j.id = t.id AND j.epoch = t.epoch AND j.nonce = t.nonce
-    WHERE j.session = v_session.seq AND j.state BETWEEN 3 AND 4;
+    CROSS JOIN LATERAL (SELECT * FROM live AS x WHERE x.id = t.id OFFSET 0) AS j
+    WHERE j.epoch = t.epoch AND j.nonce = t.nonce AND j.session = v_session.seq
+      AND j.state BETWEEN 3 AND 4;
     IF v_mine IS NOT NULL THEN
         WITH begun AS (
             UPDATE live AS j SET state = 4, started_at = coalesce(j.started_at, v_now - t.ran)
             FROM (SELECT m.seq, h_rans[m.place] AS ran
                   FROM unnest(v_mine, v_places) AS m (seq, place)) AS t
-            WHERE j.seq = t.seq AND t.ran IS NOT NULL AND j.state = 3
+            WHERE j.seq = t.seq AND j.seq = ANY (v_mine) AND t.ran IS NOT NULL AND j.state = 3
             RETURNING j.id
         )
         SELECT array_agg(id) INTO v_begun FROM begun;
@@ -1068,9 +1085,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 DECLARE
@@ -1081,9 +1097,9 @@ BEGIN
         SELECT 1 FROM unnest(p_queues) AS q (name)
         LEFT JOIN LATERAL (SELECT * FROM queues AS x WHERE x.name = q.name) AS r ON true
         WHERE NOT coalesce(r.paused, false)
-          AND EXISTS (
+          AND (SELECT count(*) FROM (
               SELECT 1 FROM live AS j WHERE j.state = 2 AND j.queue = q.name
-                AND (j.expires_at IS NULL OR j.expires_at >= v_now))
+                AND (j.expires_at IS NULL OR j.expires_at >= v_now) LIMIT 1) AS x) > 0
           AND (r.lease_limit IS NULL OR r.lease_limit > (
               SELECT count(*) FROM live AS j WHERE j.state IN (3, 4) AND j.queue = q.name)));
     next_due_at := (SELECT min(j.due_at) FROM live AS j WHERE j.state IN (1, 5));

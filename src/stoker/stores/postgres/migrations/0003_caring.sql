@@ -42,9 +42,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -65,7 +64,8 @@ BEGIN
     SELECT v_now, 'job_cancelled', p_actor, j.id, j.queue, j.worker, json_build_object(
         'answer', CASE WHEN j.state IN (3, 4) THEN 'requested' ELSE 'cancelled' END,
         'reason', p_reason)::text
-    FROM unnest(p_ids) WITH ORDINALITY AS t (id, place) JOIN live AS j ON j.id = t.id
+    FROM unnest(p_ids) WITH ORDINALITY AS t (id, place)
+    CROSS JOIN LATERAL (SELECT * FROM live AS x WHERE x.id = t.id OFFSET 0) AS j
     WHERE NOT j.cancel_requested OR j.state NOT IN (3, 4) ORDER BY t.place;
     SELECT array_agg(j.id ORDER BY t.place),
            array_agg(CASE WHEN j.state >= 6 THEN 'too_late' WHEN j.state IN (3, 4) THEN 'requested'
@@ -73,7 +73,7 @@ BEGIN
            array_agg(j.seq) FILTER (WHERE j.state IN (0, 1, 2, 5))
     INTO ids, answers, v_waiting
     FROM unnest(p_ids) WITH ORDINALITY AS t (id, place)
-    CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.id = t.id) AS j;
+    CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.id = t.id OFFSET 0) AS j;
     WITH asked AS (
         UPDATE live SET cancel_requested = true
         WHERE id = ANY (p_ids) AND state BETWEEN 3 AND 4 AND NOT cancel_requested
@@ -104,9 +104,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -129,7 +128,7 @@ BEGIN
     FOR v_job IN
         SELECT j.seq, j.id, j.state, j.queue, j.worker
         FROM unnest(p_ids) WITH ORDINALITY AS t (id, place)
-        CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.id = t.id) AS j ORDER BY t.place
+        CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.id = t.id OFFSET 0) AS j ORDER BY t.place
     LOOP
         ids := ids || v_job.id;
         IF v_job.state >= 6 AND revive(
@@ -155,9 +154,8 @@ BEGIN
         v_through := '{}';
         FOR v_job IN
             SELECT j.seq, j.state, j.error_fold FROM (
-                SELECT DISTINCT e.child FROM unnest(v_next) AS p (seq)
-                JOIN edges AS e ON e.parent = p.seq
-            ) AS c CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.seq = c.child) AS j
+                SELECT DISTINCT e.child FROM edges AS e WHERE e.parent = ANY (v_next)
+            ) AS c CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.seq = c.child OFFSET 0) AS j
             WHERE NOT j.seq = ANY (v_seen) ORDER BY j.seq
         LOOP
             v_seen := v_seen || v_job.seq;
@@ -230,18 +228,25 @@ CREATE FUNCTION settle_down(
     p_now double precision, p_seqs bigint[], OUT rung text[], OUT changed text[]
 )
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_children bigint[];
+    v_counts bigint[];
 BEGIN
     -- Parents that live, among them the revived ones, may not end before this commits.
-    PERFORM 1 FROM live AS j WHERE j.seq IN (
-        SELECT e.parent FROM unnest(p_seqs) AS s (seq) JOIN edges AS e ON e.child = s.seq)
+    PERFORM 1 FROM live AS j WHERE j.seq = ANY (ARRAY(
+        SELECT DISTINCT e.parent FROM edges AS e WHERE e.child = ANY (p_seqs)))
     ORDER BY j.id FOR UPDATE;
     -- Children that wait already wait for one more.
+    SELECT array_agg(c.child), array_agg(c.n) INTO v_children, v_counts FROM (
+        SELECT e.child, count(*) AS n FROM edges AS e WHERE e.parent = ANY (p_seqs) GROUP BY e.child
+    ) AS c;
     UPDATE live AS j SET waiting_for = j.waiting_for + c.n
-    FROM (SELECT e.child, count(*) AS n FROM unnest(p_seqs) AS s (seq)
-          JOIN edges AS e ON e.parent = s.seq GROUP BY e.child) AS c
-    WHERE j.seq = c.child AND j.state = 0 AND NOT j.seq = ANY (p_seqs);
+    FROM unnest(v_children, v_counts) AS c (seq, n)
+    WHERE j.seq = c.seq AND j.seq = ANY (v_children) AND j.state = 0 AND NOT j.seq = ANY (p_seqs);
     UPDATE live AS j SET waiting_for = (
-        SELECT count(*) FROM edges AS e JOIN live AS p ON p.seq = e.parent WHERE e.child = j.seq)
+        SELECT count(*) FROM edges AS e
+        CROSS JOIN LATERAL (SELECT 1 FROM live AS x WHERE x.seq = e.parent OFFSET 0) AS p
+        WHERE e.child = j.seq)
     WHERE j.seq = ANY (p_seqs);
     WITH moved AS (
         UPDATE live AS j SET state = CASE WHEN j.due_at > p_now THEN 1 ELSE 2 END
@@ -291,9 +296,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -328,9 +332,9 @@ BEGIN
     SELECT coalesce(array_agg(id ORDER BY seq), '{}') INTO dead FROM gone;
 
     v_seqs := ARRAY(
-        SELECT j.seq FROM sessions AS s JOIN live AS j ON j.session = s.seq
-        WHERE s.ended_at >= v_now - p_keep AND s.state = 'dead' AND j.state IN (3, 4)
-        LIMIT p_limit);
+        SELECT j.seq FROM sessions AS s CROSS JOIN LATERAL (
+            SELECT x.seq FROM live AS x WHERE x.session = s.seq AND x.state IN (3, 4) OFFSET 0) AS j
+        WHERE s.ended_at >= v_now - p_keep AND s.state = 'dead' LIMIT p_limit);
     v_seqs := held_leased(v_seqs);
     IF cardinality(v_seqs) > 0 THEN
         v_taken := v_seqs;
@@ -346,15 +350,15 @@ BEGIN
     IF cardinality(t_ids) > 0 THEN
         v_seqs := held_leased(ARRAY(
             SELECT j.seq FROM unnest(t_ids, t_epochs) WITH ORDINALITY AS t (id, epoch, place)
-            JOIN live AS j ON j.id = t.id AND j.epoch = t.epoch
-            WHERE j.state BETWEEN 3 AND 4 AND j.deadline_at < v_now - p_deadline_grace
+            CROSS JOIN LATERAL (SELECT * FROM live AS x WHERE x.id = t.id OFFSET 0) AS j
+            WHERE j.epoch = t.epoch AND j.state BETWEEN 3 AND 4 AND j.deadline_at < v_now - p_deadline_grace
             ORDER BY t.place LIMIT greatest(p_limit - cardinality(v_taken), 0)));
         SELECT array_agg(ROW(j.seq, 'timed_out', fault('timeout'), fault_fold('timeout'),
                              'timeout', t.retry_in, NULL, NULL)::ending), array_agg(j.seq)
         INTO v_ends, v_seqs
         FROM unnest(t_ids, t_epochs, t_retries) AS t (id, epoch, retry_in)
-        JOIN live AS j ON j.id = t.id AND j.epoch = t.epoch
-        WHERE j.seq = ANY (v_seqs);
+        CROSS JOIN LATERAL (SELECT * FROM live AS x WHERE x.id = t.id OFFSET 0) AS j
+        WHERE j.epoch = t.epoch AND j.seq = ANY (v_seqs);
         IF v_ends IS NOT NULL THEN
             v_taken := v_taken || v_seqs;
             INSERT INTO events (at, kind, actor, job_id, queue, worker, details)
@@ -386,7 +390,7 @@ BEGIN
            coalesce(array_agg(j.id) FILTER (WHERE j.state = 7), '{}')
     INTO requeued, buried
     FROM unnest(v_taken) AS t (seq)
-    CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.seq = t.seq) AS j;
+    CROSS JOIN LATERAL (SELECT * FROM jobs AS x WHERE x.seq = t.seq OFFSET 0) AS j;
 
     SELECT * INTO v_due FROM promote(v_now, p_limit - cardinality(v_taken));
     promoted := v_due.promoted;
@@ -423,9 +427,8 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -451,8 +454,8 @@ BEGIN
     v_seqs := v_waiting || ARRAY(
         SELECT j.seq FROM ended AS j
         WHERE j.id = ANY (p_ended) AND v_now - j.finished_at >= p_older_than
-          AND (j.workflow_id IS NULL OR NOT EXISTS (
-              SELECT 1 FROM live AS m WHERE m.workflow_id = j.workflow_id))
+          AND (j.workflow_id IS NULL OR (SELECT count(*) FROM (
+              SELECT 1 FROM live AS m WHERE m.workflow_id = j.workflow_id LIMIT 1) AS x) = 0)
         ORDER BY j.id FOR UPDATE OF j);
     DELETE FROM edges WHERE parent = ANY (v_seqs);
     DELETE FROM edges WHERE child = ANY (v_seqs);
@@ -466,8 +469,8 @@ BEGIN
     )
     SELECT count(*), array_agg(DISTINCT workflow_id) INTO deleted, v_flows FROM gone;
     DELETE FROM workflows AS w WHERE w.id = ANY (v_flows)
-      AND NOT EXISTS (SELECT 1 FROM live AS j WHERE j.workflow_id = w.id)
-      AND NOT EXISTS (SELECT 1 FROM ended AS j WHERE j.workflow_id = w.id);
+      AND (SELECT count(*) FROM (
+          SELECT 1 FROM jobs AS j WHERE j.workflow_id = w.id LIMIT 1) AS x) = 0;
     IF deleted > 0 THEN
         INSERT INTO events (at, kind, actor, details)
         VALUES (v_now, 'jobs_purged', p_actor, json_build_object('count', deleted)::text);

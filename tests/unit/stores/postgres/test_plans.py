@@ -1,0 +1,148 @@
+"""How the server finds jobs: by the index that was made for it, however many there are.
+
+What is looked at is what the functions really did: `auto_explain` tells the plan of every statement
+inside them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from stoker.stores.postgres import PostgresStore
+from stoker.testing.conformance.hand import Hand
+from tests.servers.postgres import Postgres
+
+MANY = 50_000
+
+
+class Plans:
+    """A connection that tells the plans of what it runs."""
+
+    def __init__(self, server: Postgres, schema: str) -> None:
+        self.db = server.connect()
+        self.schema = schema
+        self.told: list[dict[str, Any]] = []
+        self.db.execute("LOAD 'auto_explain'")
+        for name, value in {
+            "auto_explain.log_min_duration": "0",
+            "auto_explain.log_nested_statements": "on",
+            "auto_explain.log_analyze": "on",
+            "auto_explain.log_format": "json",
+            "auto_explain.log_level": "notice",
+            "client_min_messages": "notice",
+            "search_path": schema,
+        }.items():
+            self.db.execute("SELECT set_config(%s, %s, false)", (name, value))
+        self.db.add_notice_handler(self._keep)
+
+    def run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Run a statement and keep the plans of all that it did."""
+        self.told.clear()
+        return self.db.execute(statement.encode(), parameters).fetchall()
+
+    def scans(self) -> dict[str, int]:
+        """Return how many rows were read by each index and by reading whole tables, and how many
+        pairs of rows were compared in vain.
+        """
+        found: dict[str, int] = {}
+        for told in self.told:
+            _walk(told["Plan"], found)
+        return found
+
+    def _keep(self, notice: psycopg.errors.Diagnostic) -> None:
+        text = notice.message_primary or ""
+        if "plan:" in text:
+            self.told.append(msgspec.json.decode(text.partition("plan:")[2]))
+
+
+def _walk(plan: dict[str, Any], found: dict[str, int]) -> None:
+    rows = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    if "Scan" in plan["Node Type"] and ("Index Name" in plan or "Relation Name" in plan):
+        name = plan.get("Index Name") or f"all of {plan['Relation Name']}"
+        found[name] = found.get(name, 0) + int(rows)
+    removed = plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"]
+    found["compared in vain"] = found.get("compared in vain", 0) + int(removed)
+    for child in plan.get("Plans", ()):
+        _walk(child, found)
+
+
+@pytest.fixture
+def plans(server: Postgres, store: PostgresStore) -> Iterator[Plans]:
+    """A connection that tells its plans, on the schema of the store."""
+    plans = Plans(server, store.info.details["schema"])
+    yield plans
+    plans.db.close()
+
+
+async def fill(hand: Hand, plans: Plans, analyzed: str) -> None:
+    """Queue many jobs, and let a session join.
+
+    The plans of the functions are made while there is nothing, as in production; and what the
+    server knows about the tables may be nothing, wrong, or right.
+    """
+    await hand.beat("w1")
+    if analyzed == "empty":
+        plans.db.execute("ANALYZE live")
+    lease(plans, 1)
+    for _ in range(MANY // 1_000):
+        await hand.put_many(1_000, payload=b'{"some": "payload"}')
+    if analyzed == "full":
+        plans.db.execute("ANALYZE live")
+
+
+def lease(plans: Plans, want: int, *, nonce: str = "n") -> list[tuple[object, ...]]:
+    """Lease as a worker does, eighth by age."""
+    return plans.run(
+        """SELECT * FROM exchange(
+            NULL, 'w1', %s, false, %s, %s, '{default,other}', '{1000,1000}', '{}',
+            '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+            '{}', '{}', '{}', '{}', '{}', '{}', '{}') WHERE kind = 1""",
+        nonce, want, want // 8,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("analyzed", ["never", "empty", "full"])
+async def test_a_lease_reads_little_more_than_it_takes(
+    hand: Hand, plans: Plans, analyzed: str
+) -> None:
+    await fill(hand, plans, analyzed)
+    for number in range(3):
+        assert len(lease(plans, 100, nonce=f"n{number}")) == 100
+        scans = plans.scans()
+        assert [name for name in scans if name.startswith("all of")] == []
+        assert 100 <= scans["live_ready"] <= 600, scans
+        assert sum(scans.values()) < 2_000, scans
+
+
+@pytest.mark.parametrize("analyzed", ["never", "empty", "full"])
+async def test_a_settlement_finds_its_job_by_id(hand: Hand, plans: Plans, analyzed: str) -> None:
+    await fill(hand, plans, analyzed)
+    leases = await hand.lease(1_000)
+    told = [lease.id for lease in leases[:100]]
+    plans.run(
+        """SELECT * FROM exchange(
+            NULL, 'w1', 'x', false, 0, 0, '{}', '{}', '{}',
+            %s, %s, %s, %s, %s, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+            '{}', '{}', '{}', '{}', '{}', '{}', '{}')""",
+        told,
+        [lease.epoch for lease in leases[:100]],
+        [lease.nonce for lease in leases[:100]],
+        [b"1"] * 100,
+        [0.1] * 100,
+    )
+    scans = plans.scans()
+    assert [name for name in scans if name.startswith("all of")] == []
+    assert (scans["live_pkey"], scans["live_seq"]) == (100, 100), scans
+    assert "live_leased" not in scans
+    assert sum(scans.values()) < 500, scans
+
+
+async def test_a_reaper_with_nothing_to_do_reads_next_to_nothing(hand: Hand, plans: Plans) -> None:
+    await fill(hand, plans, "empty")
+    plans.run("SELECT * FROM reap(NULL, 'k', '{}', 1e9, 1000, 86400, 5, 1000000, '{}', '{}', '{}')")
+    scans = plans.scans()
+    live = {name: rows for name, rows in scans.items() if "live" in name}
+    assert sum(live.values()) < 100, scans
