@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.memory import MemoryStore
@@ -31,6 +33,7 @@ class TestRemoteOverSQLite(StoreConformance):
         return RemoteStore(store.info.url, clock=clock)
 
 
+@pytest.mark.timeout(300)  # a story is thousands of requests
 class TestRemoteOverHttp(StoreConformance):
     """A worker behind HTTP, with the reference store behind the server."""
 

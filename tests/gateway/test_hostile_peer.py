@@ -14,19 +14,23 @@ from stoker.server.gateway import listener as listening
 from stoker.server.gateway.connection import Limits
 from stoker.settings import Bytes, GatewaySettings, Secret
 from stoker.stores.memory import MemoryStore
-from stoker.testing import FakeClock, wait_until
+from stoker.testing import FakeClock, FaultyStore, wait_until
 from tests.gateway.peer import Peer, peer
 from tests.gateway.site import Site, tcp_site
 from tests.gateway.test_vectors import load, named
 
 TOKEN = "a token of thirty-two characters"
-QUICK = Limits(hello=0.2, frame=0.2, silence=0.2, write=5.0)
+QUICK = Limits(hello=0.2, frame=0.2, silence=0.2, write=5.0, refusal=0.0)
 
 
 @pytest.fixture
 async def site(fake_clock: FakeClock) -> AsyncIterator[Site]:
     settings = GatewaySettings(token=Secret(TOKEN), frame=Bytes(200_000))
-    async with MemoryStore(clock=fake_clock) as store, tcp_site(store, settings=settings) as site:
+    limits = Limits(refusal=0.0)
+    async with (
+        MemoryStore(clock=fake_clock) as store,
+        tcp_site(store, settings=settings, limits=limits) as site,
+    ):
         yield site
 
 
@@ -332,6 +336,41 @@ async def test_more_requests_than_allowed_wait_outside(
         await greedy.say({"id": 4, "verb": "queues"})
         answers = [(await greedy.hear())["id"] for _ in range(3)]
         assert answers[-1] == 4
+
+
+async def test_big_requests_under_way_are_bounded_together(fake_clock: FakeClock) -> None:
+    settings = GatewaySettings(frame=Bytes(100_000))
+    async with MemoryStore(clock=fake_clock) as store:
+        faulty = FaultyStore(store)
+        held = [faulty.hold("get") for _ in range(8)]
+        async with tcp_site(faulty, settings=settings) as site, peer(site.port) as greedy:
+            await greedy.hello()
+            for number in range(2, 10):
+                await greedy.say(
+                    {"id": number, "verb": "get", "params": {"ids": ["x" * 9_000] * 10}}
+                )
+            # The fifth crosses the bound, and so the sixth is not even begun.
+            await held[4].reached.wait()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await held[5].reached.wait()
+            for hold in held:
+                hold.release()
+            assert {(await greedy.hear())["id"] for _ in range(8)} == set(range(2, 10))
+
+
+async def test_a_wrong_proof_takes_its_time(fake_clock: FakeClock) -> None:
+    settings = GatewaySettings(token=Secret(TOKEN))
+    limits = Limits(refusal=0.1)
+    async with (
+        MemoryStore(clock=fake_clock) as store,
+        tcp_site(store, settings=settings, limits=limits) as site,
+        peer(site.port) as hostile,
+    ):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert (await hostile.hello(token="guess"))["error"]["code"] == "unauthenticated"
+        assert loop.time() - began >= 0.1
 
 
 GARBAGE = st.one_of(

@@ -22,8 +22,8 @@ Who ends it
     a full line  A client that does not read its answers for `WRITE_SECONDS` is cut off.
 
 What is never held
-    Before the hello 64 KiB; afterwards one frame and what the event loop reads at once. Nothing
-    is allocated because a peer announced it.
+    Before the hello more than 64 KiB; afterwards more than one frame that comes in and
+    `HELD_FRAMES` under way. Nothing is allocated because a peer announced it.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ import msgspec
 from stoker.core.errors import (
     ProtocolError,
     StokerError,
+    Unauthenticated,
     Unavailable,
     Unsupported,
 )
@@ -64,6 +65,10 @@ FRAME_SECONDS = 30.0
 """How long a frame may take from its first byte to its last."""
 SILENCE = 4 * PING_EVERY
 WRITE_SECONDS = 30.0
+REFUSAL_SECONDS = 1.0
+"""How long a wrong proof takes its place: nobody guesses fast."""
+HELD_FRAMES = 4
+"""How many frames of full length the requests under way may hold together."""
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 16 * 1_048_576
 CHUNK = 65_536
@@ -79,6 +84,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     hello: float = HELLO_SECONDS
     frame: float = FRAME_SECONDS
+    refusal: float = REFUSAL_SECONDS
     silence: float = SILENCE
     write: float = WRITE_SECONDS
 
@@ -92,8 +98,18 @@ class Connection:
         writer: asyncio.StreamWriter,
         desk: Desk,
         limits: Limits,
+        *,
+        on_known: Callable[[], None],
     ) -> None:
-        """Take a connection that was accepted."""
+        """Take a connection that was accepted.
+
+        Args:
+            reader: What comes in.
+            writer: What goes out.
+            desk: Carries out the requests.
+            limits: How patient to be.
+            on_known: Called when the client has proved who he is.
+        """
         self._reader = reader
         self._writer = writer
         self._desk = desk
@@ -103,30 +119,30 @@ class Connection:
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._waits: dict[int, asyncio.Task[None]] = {}
         self._under_way: set[int] = set()
+        self._held = 0
+        self._freed = asyncio.Event()
         self._sending = asyncio.Lock()
         self._most = MAX_HELLO
         self._stopping = False
-        self.peer = _peer(writer)
-        self.is_known = False
-        self.on_known: Callable[[], None] = lambda: None
+        self._peer = _peer(writer)
+        self._on_known = on_known
 
     async def run(self) -> None:
         """Serve until one side ends it. Raises nothing."""
         try:
             identity = await self._greet()
             if identity is not None:
-                self.is_known = True
-                self.on_known()
+                self._on_known()
                 await self._serve(identity)
             if self._stopping:
                 await self._tell(Unavailable("the server stops; connect again later"))
         except StokerError as error:
-            log.info("the connection from %s is refused: %s", self.peer, error.message)
+            log.info("the connection from %s is refused: %s", self._peer, error.message)
             await self._tell(error)
         except (OSError, TimeoutError) as error:
-            log.debug("the connection from %s broke: %s", self.peer, error)
+            log.debug("the connection from %s broke: %s", self._peer, error)
         except Exception:  # the border of a connection: logged once, here
-            log.exception("the connection from %s failed", self.peer)
+            log.exception("the connection from %s failed", self._peer)
         finally:
             await self._close()
 
@@ -150,12 +166,16 @@ class Connection:
         if request.verb != HELLO:
             raise ProtocolError("the first request has to be a hello")
         hello = read_params(Hello, request.params)
-        identity = self._desk.authority.identify(hello.token, self._certificate())
+        try:
+            identity = self._desk.authority.identify(hello.token, self._certificate())
+        except Unauthenticated:
+            await asyncio.sleep(self._limits.refusal)
+            raise
         welcome = await self._desk.welcome(hello, identity)
         self._frames.limit = self._desk.max_frame
         self._most = hello.max_frame
         await self._send(Response(request.id, msgspec.Raw(msgspec.json.encode(welcome))))
-        log.info("%s is %r (%s)", self.peer, identity.name, hello.client[:100] or "unnamed")
+        log.info("%s is %r (%s)", self._peer, identity.name, hello.client[:100] or "unnamed")
         return identity
 
     def _certificate(self) -> Mapping[str, Any] | None:
@@ -169,18 +189,20 @@ class Connection:
         async with asyncio.TaskGroup() as group:
             try:
                 while (body := await self._next()) is not None:
-                    await self._take(read_request(body), identity, group)
+                    await self._take(read_request(body), len(body), identity, group)
             except StokerError as error:
                 # Not out of the group, which would cancel what is being carried out.
                 wrong = error
             except OSError as error:
-                log.debug("nothing more comes from %s: %s", self.peer, error)
+                log.debug("nothing more comes from %s: %s", self._peer, error)
             for task in self._waits.values():
                 task.cancel()
         if wrong is not None:
             raise wrong
 
-    async def _take(self, request: Request, identity: Identity, group: asyncio.TaskGroup) -> None:
+    async def _take(
+        self, request: Request, size: int, identity: Identity, group: asyncio.TaskGroup
+    ) -> None:
         if request.verb in {PING, FORGET}:
             if request.verb == FORGET:
                 self._forget(read_params(ForgetParams, request.params).id)
@@ -191,14 +213,20 @@ class Connection:
         if request.verb == HELLO:
             raise ProtocolError("a second hello on one connection")
         await self._slots.acquire()
+        while self._held > HELD_FRAMES * self._desk.max_frame:
+            self._freed.clear()
+            await self._freed.wait()
+        self._held += size
         self._under_way.add(request.id)
         task = group.create_task(self._carry_out(request, identity))
-        task.add_done_callback(lambda _: self._done(request.id))
+        task.add_done_callback(lambda _: self._done(request.id, size))
         if request.verb == "wait":
             self._waits[request.id] = task
 
-    def _done(self, request_id: int) -> None:
+    def _done(self, request_id: int, size: int) -> None:
         self._slots.release()
+        self._held -= size
+        self._freed.set()
         self._under_way.discard(request_id)
         self._waits.pop(request_id, None)
 
@@ -214,12 +242,12 @@ class Connection:
             response = Response(request.id, msgspec.Raw(data))
         except StokerError as error:
             if isinstance(error, Unsupported):
-                log.info("%s asked for what is not there: %s", self.peer, error.message)
+                log.info("%s asked for what is not there: %s", self._peer, error.message)
             response = Response(request.id, error=error_body(error))
         try:
             await self._send(response)
         except (OSError, TimeoutError) as error:
-            log.debug("an answer for %s was not taken: %s", self.peer, error)
+            log.debug("an answer for %s was not taken: %s", self._peer, error)
 
     # Bytes
 
@@ -270,7 +298,7 @@ class Connection:
             await self._send(Response(CONNECTION, error=error_body(error)))
             await self._linger()
         except (OSError, TimeoutError) as failure:
-            log.debug("%s did not hear the last word: %s", self.peer, failure)
+            log.debug("%s did not hear the last word: %s", self._peer, failure)
 
     async def _linger(self) -> None:
         """Read on for a moment: to close on unread bytes would destroy the last word."""

@@ -147,8 +147,9 @@ class Desk:
     async def _answer(
         self, identity: Identity, verb: Verb[Any, Any], raw: msgspec.Raw, most: int
     ) -> bytes:
-        read = partial(self._read, verb, bytes(raw))
-        params, refusals = await asyncio.to_thread(read) if len(bytes(raw)) > BIG else read()
+        given = bytes(raw)
+        read = partial(self._read, verb, given)
+        params, refusals = await asyncio.to_thread(read) if len(given) > BIG else read()
         params = scopes.permit(verb.name, params, identity, self._book)
         if params is scopes.DECLINED:
             return b"null"

@@ -7,7 +7,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +22,8 @@ from stoker.settings import GatewaySettings
 HANDSHAKE_SECONDS = 10.0
 UNKNOWN_EACH = 64
 """Connections from one address that have not yet said who they are."""
+ACCEPT_PAUSE = 0.1
+"""Seconds of rest when the machine gives no more connections."""
 GRACE = 10.0
 """Seconds that requests under way may take when the gateway stops."""
 
@@ -117,21 +119,15 @@ class Gateway:
         self._most = settings.connections
         self._limits = limits or Limits()
         self._grace = grace
-        self._servers: list[asyncio.Server] = []
-        self._open: dict[Connection, asyncio.Task[None]] = {}
+        self._accepting: list[asyncio.Task[None]] = []
+        self._open: dict[asyncio.Task[None], Connection | None] = {}
         self._unknown: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
         """Begin to listen."""
-        for one in self._sockets:
-            server = await asyncio.start_server(
-                self._take,
-                sock=one,
-                limit=CHUNK,
-                ssl=self._tls,
-                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_SECONDS,
-            )
-            self._servers.append(server)
+        # Kept and awaited by `__aexit__`: a task group would need somebody who stays inside it.
+        loop = asyncio.get_running_loop()
+        self._accepting = [loop.create_task(self._accept(one)) for one in self._sockets]
         return self
 
     async def __aexit__(
@@ -141,42 +137,64 @@ class Gateway:
         traceback: TracebackType | None,
     ) -> None:
         """Take nobody new, answer what is under way, and hang up."""
-        for server in self._servers:
-            server.close()
-        for connection in self._open:
-            connection.stop()
-        tasks = list(self._open.values())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._grace)
-            for task in late:
+        await _end(self._accepting)
+        for one in self._sockets:
+            one.close()
+        for task, connection in self._open.items():
+            if connection is None:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        for server in self._servers:
-            await server.wait_closed()
+            else:
+                connection.stop()
+        if self._open:
+            _, late = await asyncio.wait(self._open, timeout=self._grace)
+            await _end(late)
 
     @property
     def connections(self) -> int:
         """How many there are now."""
         return len(self._open)
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(reader, writer, self._desk, self._limits)
-        task = asyncio.current_task()
-        address = connection.peer.rpartition(":")[0]
-        if task is None or self._is_full(address):
-            await _turn_away(writer)
-            return
-        self._open[connection] = task
-        connection.on_known = lambda: self._known(address)
-        self._unknown[address] += 1
-        try:
-            await connection.run()
-        finally:
-            if not connection.is_known:
-                self._known(address)
-            del self._open[connection]
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, (address, *_) = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of descriptors, most likely: those who are here go on.
+                log.warning("the gateway cannot take a connection: %s", error)
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            # Counted here, before TLS: a handshake that never ends takes a place, too.
+            if self._is_full(address):
+                self._turn_away(accepted)
+                continue
+            self._unknown[address] += 1
+            task = loop.create_task(self._take(accepted, address))
+            self._open[task] = None
+            task.add_done_callback(self._open.pop)
 
-    def _known(self, address: str) -> None:
+    async def _take(self, accepted: socket.socket, address: str) -> None:
+        task = asyncio.current_task()
+        known = False
+
+        def on_known() -> None:
+            nonlocal known
+            known = True
+            self._forget_stranger(address)
+
+        try:
+            reader, writer = await _streams(accepted, self._tls)
+            connection = Connection(reader, writer, self._desk, self._limits, on_known=on_known)
+            if task is not None:
+                self._open[task] = connection
+            await connection.run()
+        except (OSError, TimeoutError) as error:
+            log.info("the connection from %s is no TLS that can be used: %s", address, error)
+        finally:
+            if not known:
+                self._forget_stranger(address)
+
+    def _forget_stranger(self, address: str) -> None:
         self._unknown[address] -= 1
         if self._unknown[address] <= 0:
             del self._unknown[address]
@@ -184,11 +202,35 @@ class Gateway:
     def _is_full(self, address: str) -> bool:
         return len(self._open) >= self._most or self._unknown[address] >= UNKNOWN_EACH
 
+    def _turn_away(self, accepted: socket.socket) -> None:
+        """Say why, if it fits into the socket's buffer, and hang up."""
+        error = Unavailable("the gateway has as many connections as it takes; try again later")
+        with accepted, contextlib.suppress(OSError):
+            accepted.setblocking(False)  # noqa: FBT003 - the socket's own word
+            if self._tls is None:
+                accepted.send(pack(write(Response(CONNECTION, error=error_body(error)))))
 
-async def _turn_away(writer: asyncio.StreamWriter) -> None:
-    error = Unavailable("the gateway has as many connections as it takes; try again later")
-    writer.write(pack(write(Response(CONNECTION, error=error_body(error)))))
-    writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(1.0):
-            await writer.wait_closed()
+
+async def _streams(
+    accepted: socket.socket, tls: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=CHUNK)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    try:
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol,
+            accepted,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+        )
+    except BaseException:
+        accepted.close()
+        raise
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,13 +1,17 @@
 """Where the gateway listens, and how it ends."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stoker.core.errors import InvalidConfig, InvalidOption, OutcomeUnknown, PortInUse, Unavailable
 from stoker.core.job import JobSpec
+from stoker.server.gateway import listener as listening
 from stoker.server.gateway.listener import check_exposed, server_tls
 from stoker.server.run import listen_gateway
 from stoker.settings import GatewaySettings, Secret
@@ -16,7 +20,7 @@ from stoker.stores.remote import RemoteStore
 from stoker.testing import FakeClock, FaultyStore, wait_until
 from tests.gateway.certificates import Office
 from tests.gateway.peer import peer
-from tests.gateway.site import tcp_site
+from tests.gateway.site import Site, tcp_site
 
 TOKEN = Secret("a token of thirty-two characters")
 ANYWHERE = ["192.0.2.7"]
@@ -136,8 +140,8 @@ async def test_a_request_is_carried_out_although_its_client_hung_up(faulty: Faul
 
 
 async def test_a_wait_does_not_outlive_its_client(faulty: FaultyStore) -> None:
-    before = asyncio.all_tasks()
     async with tcp_site(faulty) as site:
+        before = asyncio.all_tasks()
         async with peer(site.port) as client:
             await client.hello()
             await client.say({"id": 2, "verb": "wait", "params": {"queues": ["q"], "timeout": 60}})
@@ -159,6 +163,65 @@ async def test_a_wrong_forget_is_refused_and_the_connection_ends(faulty: FaultyS
         await client.hello()
         await client.say({"id": 2, "verb": "forget", "params": {"id": "x"}})
         assert await client.last_word() == "invalid_arguments"
+
+
+async def test_a_handshake_that_never_ends_takes_a_place_and_keeps_nobody(
+    faulty: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "UNKNOWN_EACH", 2)
+    pair = Office(tmp_path).vouch("server")
+    settings = GatewaySettings(certificate=str(pair.certificate), key=str(pair.key))
+    async with tcp_site(faulty, settings=settings) as site, peer(site.port), peer(site.port):
+        assert site.gateway is not None
+        await wait_until(lambda: connections(site) == 2, "both are in")
+        async with peer(site.port) as third:
+            assert await third.is_hung_up()
+        stopping = asyncio.get_running_loop().create_task(_stop(site.gateway))
+        async with asyncio.timeout(5.0):
+            await stopping
+        assert connections(site) == 0
+
+
+async def test_what_is_no_tls_is_hung_up_on(
+    faulty: FaultyStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    pair = Office(tmp_path).vouch("server")
+    settings = GatewaySettings(certificate=str(pair.certificate), key=str(pair.key))
+    async with tcp_site(faulty, settings=settings) as site:
+        async with peer(site.port) as client:
+            await client.send(b"GET / HTTP/1.1\r\n\r\n")
+            assert await client.is_hung_up()
+        await wait_until(lambda: connections(site) == 0, "it is forgotten")
+    assert "no TLS" in caplog.text
+
+
+async def test_a_machine_without_descriptors_keeps_who_is_there(
+    faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listening, "ACCEPT_PAUSE", 0.01)
+    loop = asyncio.get_running_loop()
+    accept = loop.sock_accept
+    left = [OSError(errno.EMFILE, "too many open files")] * 3
+
+    async def failing(sock: socket.socket) -> Any:
+        if left:
+            raise left.pop()
+        return await accept(sock)
+
+    async with tcp_site(faulty) as site, peer(site.port) as first:
+        await first.hello()
+        monkeypatch.setattr(loop, "sock_accept", failing)
+        async with peer(site.port) as second, peer(site.port) as third:
+            assert "ok" in await second.hello()
+            assert "ok" in await third.hello()
+            assert (await first.ask(2, "queues"))["ok"] == []
+    assert "cannot take a connection" in caplog.text
+
+
+def connections(site: Site) -> int:
+    assert site.gateway is not None
+    return site.gateway.connections
 
 
 async def _stop(gateway: object) -> None:
