@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from scripts.pages.source import NOTICE, field_docs, first_line, table
 from stoker import settings
-from stoker.settings import PREFIX, Section, Settings
+from stoker.settings import PREFIX, Section, Settings, sections
 
 _INTRO = """# Settings
 
@@ -35,7 +35,7 @@ cap = "5m"
 
 def page() -> str:
     """Return the page."""
-    parts = [NOTICE.format(source="src/stoker/settings.py"), _INTRO, "## Top level\n\n"]
+    parts = [NOTICE.format(source="src/stoker/settings/sections.py"), _INTRO, "## Top level\n\n"]
     parts.append(_table(Settings(), prefix=""))
     for name in Settings.__struct_fields__:
         section = getattr(Settings(), name)
@@ -54,7 +54,7 @@ def _table(section: Section, *, prefix: str) -> str:
 
 
 def _rows(section: Section, prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    docs = field_docs(settings, type(section).__name__)
+    docs = field_docs(sections, type(section).__name__)
     for name in section.__struct_fields__:
         default = getattr(section, name)
         if not isinstance(default, Section):
