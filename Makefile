@@ -8,10 +8,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 BIN := .venv/bin
 WAIT ?= 1
 WORKERS ?= 2
+SECONDS ?= 600
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-fast test-conformance check fix bench docs clean
+.PHONY: help setup demo test test-fast test-conformance fuzz check fix bench docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,10 @@ test-fast: .venv/.dev ## Run the tests that take less than two minutes together
 test-conformance: .venv/.dev ## Prove every store against the whole contract, on real servers
 	@scripts/install-servers
 	@$(PYTEST) tests/conformance $(ARGS)
+
+fuzz: .venv/.dev ## Fuzz what the gateway reads before it believes a peer, for SECONDS=600
+	@$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=$(SECONDS) -rss_limit_mb=512 \
+		-print_final_stats=1
 
 check: .venv/.dev ## Format, lint, types, layers, house rules, links
 	@scripts/stage "Format"      $(BIN)/ruff format --check --diff

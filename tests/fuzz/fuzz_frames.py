@@ -2,10 +2,11 @@
 
 ::
 
-    python tests/fuzz/fuzz_frames.py -max_total_time=600 -rss_limit_mb=512 CORPUS_FOLDER
+    make fuzz SECONDS=600
 
-It needs atheris, which is not among the requirements of the tests. The vectors of the protocol are
-the seeds. Anything but a Stoker error with a code, a hang, or memory beyond the limit, is a find.
+The vectors of the protocol are the seeds; a folder named on the command line keeps the corpus.
+Anything but a Stoker error with a code, a hang, or memory beyond the limit, is a find. A short run
+in `test_fuzz.py` keeps this file from rotting.
 """
 
 import importlib
@@ -126,8 +127,20 @@ def seeds(folder: Path) -> None:
             (folder / f"{file.stem}-{number}-body").write_bytes(frame[HEADER:])
 
 
+def words(file: Path) -> None:
+    """Write a dictionary: the parser's C code gives no coverage that would lead to these words."""
+    fields = {f'"{name}":' for verb in VERBS.values() for name in verb.params.__struct_fields__}
+    found = fields | {f'"verb":"{name}"' for name in (*VERBS, HELLO, FORGET)}
+    quoted = (word.replace('"', '\\"') for word in sorted(found))
+    file.write_text("".join(f'"{word}"\n' for word in quoted))
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as corpus:
-        seeds(Path(corpus))
-        atheris.Setup([*sys.argv, corpus, "-max_len=70000", "-timeout=10"], fuzz)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus, dictionary = Path(folder, "corpus"), Path(folder, "words")
+        corpus.mkdir()
+        seeds(corpus)
+        words(dictionary)
+        options = ("-max_len=70000", "-timeout=10", f"-dict={dictionary}")
+        atheris.Setup([*sys.argv, str(corpus), *options], fuzz)
         atheris.Fuzz()
