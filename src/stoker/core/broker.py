@@ -13,7 +13,7 @@ task takes.
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -61,7 +61,17 @@ class BrokerStatus(msgspec.Struct, frozen=True, kw_only=True):
     heard: int = 0
     """Rings that arrived."""
     foreign: int = 0
-    """Rings that arrived from another store: two systems share one broker by mistake."""
+    """Rings that arrived from another store: two systems share one broker by mistake. Counted by
+    whoever knows the store; a broker leaves it at 0."""
+
+
+@runtime_checkable
+class Rung(Protocol):
+    """What an open store tells besides `Store`, when a broker rings for it."""
+
+    def broker_status(self) -> BrokerStatus:
+        """Return how its broker does. Asks nobody."""
+        ...
 
 
 class Broker(Protocol):
@@ -99,6 +109,10 @@ class Broker(Protocol):
         Returns at once with what has arrived, else with the first to arrive, or with nothing after
         ``timeout`` seconds, whatever the broker does meanwhile. Rings arrive at least once, in any
         order. The first call subscribes; a call with other queues changes the subscription.
+
+        Without queues it ends the subscription and returns nothing at once: a process that is busy
+        must not keep rings that would wake an idle one. What had arrived and was never returned
+        goes back to the broker for somebody else; one that cannot take it back may drop it.
 
         One caller at a time. Cancelling it loses no delivery.
         """
