@@ -137,7 +137,8 @@ class Schemas:
 
     def _empty(self, name: str) -> None:
         rows = self._db.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename <> 'layout'",
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s"
+            " AND tablename NOT IN ('layout', 'identity')",
             (name,),
         ).fetchall()
         # A few small tables are emptied faster by DELETE than by TRUNCATE, which makes new files.

@@ -244,3 +244,6 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = True
     """Whether other processes can open it."""
     details: Mapping[str, Any] = {}
+    id: str = ""
+    """128 random bits as hexadecimal digits, made with the store and kept in it: the same for every
+    handle, another for every other store. Empty until the store is open."""

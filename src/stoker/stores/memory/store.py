@@ -81,6 +81,7 @@ class MemoryStore:
             durability="none",
             can_lose="everything, when the process ends",
             shared=False,
+            id=self.world.id,
         )
 
     async def __aenter__(self) -> Self:

@@ -229,6 +229,7 @@ class World:
 
     def __init__(self, clock: Clock) -> None:
         """Make an empty world."""
+        self.id = clock.new_nonce()
         self.clock = clock
         self.now = clock.now()
         self.bell = Bell()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from stoker.core.clock import Clock
 from stoker.core.errors import Unsupported
 from stoker.core.job import JobSpec
@@ -17,6 +19,7 @@ from stoker.stores.postgres.phrases import Names
 
 OLDEST_SERVER = 140_000
 _IDLE_SESSIONS = 10_000
+_IDENTITY = "SELECT id FROM @identity"
 _SERVER = """
     SELECT current_setting('server_version'), current_setting('server_version_num')::int,
            pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool,
@@ -62,7 +65,8 @@ class Handle:
         for lines in (self._writing, self._reading, self._watching):
             lines.opening = False
         self.bell.start()
-        return info
+        [[identity]] = await self.read(_IDENTITY)
+        return msgspec.structs.replace(info, id=identity)
 
     async def close(self) -> None:
         """Finish what is under way and let go of the server."""

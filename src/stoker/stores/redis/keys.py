@@ -27,6 +27,7 @@ class Key:
 _NAMESPACE = "the namespace"
 KEYS: dict[str, Key] = {
     "LAYOUT": Key("layout", "string", _NAMESPACE, "the version of this table"),
+    "IDENTITY": Key("identity", "string", _NAMESPACE, "128 random bits that name the store"),
     "SEQS": Key("seqs", "hash", _NAMESPACE, "the last number given: jobs, events, ..."),
     "JOBS": Key("jobs", "hash", "its jobs, by field", "number to packed record"),
     "SPECS": Key("specs", "hash", "its jobs, by field", "number to what was submitted"),

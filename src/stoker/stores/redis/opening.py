@@ -75,14 +75,21 @@ async def inspect(wire: Wire, address: Address) -> Server:
     return server
 
 
-async def prepare(wire: Wire, address: Address) -> None:
+async def prepare(wire: Wire, address: Address, fresh: str) -> str:
     """Make the layout if there is none, and load the functions if they are missing.
+
+    Args:
+        wire: To the server.
+        address: Where the store is there.
+        fresh: The id that a store without one gets.
+
+    Returns:
+        The store's id.
 
     Raises:
         SchemaMismatch: The layout is newer than this Stoker knows.
     """
-    key = _layout_key(address)
-    await wire.command("SET", key, LAYOUT, "NX", writes=True)
+    await wire.command("SET", _key(address, "LAYOUT"), LAYOUT, "NX", writes=True)
     await refuse_newer(wire, address)
     name, text = library()
     names = await _libraries(wire)
@@ -93,6 +100,10 @@ async def prepare(wire: Wire, address: Address) -> None:
         # One of the same version and another text is of a build that never was released.
         if version is not None and version <= VERSION and other != name:
             await _delete(wire, other)
+    key = _key(address, "IDENTITY")
+    await wire.command("SET", key, fresh, "NX", writes=True)
+    identity: bytes = await wire.command("GET", key)
+    return identity.decode()
 
 
 async def refuse_newer(wire: Wire, address: Address) -> None:
@@ -101,7 +112,7 @@ async def refuse_newer(wire: Wire, address: Address) -> None:
     Raises:
         SchemaMismatch: It is newer.
     """
-    found = await wire.command("GET", _layout_key(address))
+    found = await wire.command("GET", _key(address, "LAYOUT"))
     if not found.isdigit() or int(found) > LAYOUT:
         raise SchemaMismatch(
             f"the namespace {address.namespace!r} of {address.url} has layout {found.decode()}, "
@@ -127,9 +138,10 @@ async def status(wire: Wire, address: Address, to: int | None) -> SchemaStatus:
     )
 
 
-def describe(server: Server, address: Address) -> StoreInfo:
+def describe(server: Server, address: Address, identity: str) -> StoreInfo:
     """Return what the store is and promises."""
     return StoreInfo(
+        id=identity,
         engine=server.engine,
         version=server.version,
         url=address.url,
@@ -145,8 +157,8 @@ def describe(server: Server, address: Address) -> StoreInfo:
     )
 
 
-def _layout_key(address: Address) -> str:
-    return f"{root(address.namespace)}:{KEYS['LAYOUT'].name}"
+def _key(address: Address, name: str) -> str:
+    return f"{root(address.namespace)}:{KEYS[name].name}"
 
 
 def _refuse_old(version: str, address: Address) -> None:

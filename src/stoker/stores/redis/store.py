@@ -98,11 +98,11 @@ class RedisStore:
         await wire.open()
         try:
             server = await opening.inspect(wire, self._address)
-            await opening.prepare(wire, self._address)
+            identity = await opening.prepare(wire, self._address, self._chance.new_nonce())
         except BaseException:
             await wire.close()
             raise
-        self._info = opening.describe(server, self._address)
+        self._info = opening.describe(server, self._address, identity)
         self._wire = wire
         self._bell = Bell(self._run, self._address, self._clock)
         return self

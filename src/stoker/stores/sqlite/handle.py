@@ -30,8 +30,10 @@ class Handle:
         lock: WriteLock,
         writing: apsw.Connection,
         reading: tuple[apsw.Connection, apsw.Connection],
+        identity: str,
     ) -> None:
         """Start the threads; use `open`."""
+        self.identity = identity
         self.process = os.getpid()
         self.known_queues: set[str] = set()
         """Queues that have a row for sure."""
@@ -53,8 +55,7 @@ class Handle:
         Raises:
             Unavailable, NotAStore, ReadOnlyStore, SchemaMismatch, Unsupported: It cannot serve.
         """
-        lock, writing, reading = await asyncio.to_thread(_open_all, path, durability)
-        return cls(path, clock, lock, writing, reading)
+        return cls(path, clock, *await asyncio.to_thread(_open_all, path, durability))
 
     def remember(self, picks: Iterable[Pick]) -> None:
         """Keep leases that went out, to settle them without a second look."""
@@ -78,7 +79,7 @@ class Handle:
 
 def _open_all(
     file: str, durability: str
-) -> tuple[WriteLock, apsw.Connection, tuple[apsw.Connection, apsw.Connection]]:
+) -> tuple[WriteLock, apsw.Connection, tuple[apsw.Connection, apsw.Connection], str]:
     writing = open_writer(file, durability)
     opened = [writing]
     lock: WriteLock | None = None
@@ -93,6 +94,7 @@ def _open_all(
             schema.refuse_newer(schema.version(writing, file), file)
             use_log(writing)
         opened += [open_reader(file), open_reader(file)]
+        identity = str(writing.execute("SELECT id FROM identity").get)
     except BaseException as error:
         for db in opened:
             db.close()
@@ -103,4 +105,4 @@ def _open_all(
         if isinstance(error, OSError):
             raise cannot_open(file) from error
         raise
-    return lock, writing, (opened[1], opened[2])
+    return lock, writing, (opened[1], opened[2]), identity

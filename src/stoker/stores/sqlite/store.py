@@ -86,6 +86,7 @@ class SQLiteStore:
         self._durability = durability
         self._clock = clock
         self._handle: Handle | None = None
+        self._id = ""
 
     @property
     def info(self) -> StoreInfo:
@@ -97,6 +98,7 @@ class SQLiteStore:
             durability=self._durability,
             can_lose=_CAN_LOSE[self._durability],
             details={"path": self._file},
+            id=self._id,
         )
 
     async def __aenter__(self) -> Self:
@@ -104,6 +106,7 @@ class SQLiteStore:
         if self._handle is not None:
             raise NotOpen(f"the store {self._path!r} is open already; open a second handle instead")
         self._handle = await Handle.open(self._file, self._durability, self._clock)
+        self._id = self._handle.identity
         return self
 
     async def __aexit__(

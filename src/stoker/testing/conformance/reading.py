@@ -1,5 +1,6 @@
 """The promises of the verbs that read: get, find, counts, record, events, info, migrate."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, EventQuery, JobQuery, Tally
 from stoker.core.retry import RetryPolicy
 from stoker.core.store import Store
+from stoker.testing.clock import FakeClock
 from stoker.testing.conformance.hand import Hand
 from stoker.testing.conformance.settling import line
 from stoker.testing.conformance.suite import StoreSuite
@@ -344,6 +346,16 @@ class Itself(StoreSuite):
         assert store.info.can_lose
         assert "://" in store.info.url
         assert store.info == store.info
+
+    async def test_a_store_has_an_id_that_its_handles_share(
+        self, store: Store, second: Store
+    ) -> None:
+        assert re.fullmatch(r"[0-9a-f]{32}", store.info.id)
+        assert second.info.id == store.info.id
+
+    async def test_another_store_has_another_id(self, store: Store, clock: FakeClock) -> None:
+        async with self.open_store(clock) as another:
+            assert another.info.id != store.info.id
 
     async def test_only_a_store_that_keeps_nothing_says_so(self, store: Store) -> None:
         assert (store.info.durability == "none") == (not self.capabilities.durable)

@@ -86,7 +86,7 @@ async def test_blocks_without_jobs_leave_no_marks(
     namespace = store.info.details["namespace"]
     left = {key async for key in client.scan_iter(match=f"{root(namespace)}:*")}
     rows = {kind_of(key, namespace) for key in left}
-    kept = ("LAYOUT", "SEQS", "QUEUES", "TALLIES", "TOTALS", "EVENTS", "MINUTE")
+    kept = ("LAYOUT", "IDENTITY", "SEQS", "QUEUES", "TALLIES", "TOTALS", "EVENTS", "MINUTE")
     assert rows == {KEYS[name] for name in kept}
 
 
