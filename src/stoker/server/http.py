@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from stoker.app.stoker import Stoker
 from stoker.server import pages
+from stoker.server.access import Need, check_declared, needs
 from stoker.server.caller import PREFIX, UnsupportedMediaType
 from stoker.server.describe import describe, parameters
 from stoker.server.errors import install_handlers
@@ -80,6 +81,7 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
         title="Stoker",
         version=version("stoker"),
         docs_url=None,
+        openapi_url=None,
         redoc_url=None,
         redirect_slashes=False,
         openapi_tags=_TAGS,
@@ -99,7 +101,8 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
     api.state.gateway = Desk(
         app.arun, settings=app.settings.gateway, limits=app.settings.limits, clock=app.clock
     )
-    api.mount(GATEWAY, HttpGateway(api.state.gateway))
+    api.mount(GATEWAY, needs(Need.WORKER)(HttpGateway(api.state.gateway)))
+    check_declared(api)
     api.add_middleware(
         Guard,
         hosts=hosts,

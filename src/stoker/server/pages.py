@@ -6,7 +6,8 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from stoker.server.caller import Caller
+from stoker.server.access import Need, needs
+from stoker.server.caller import Caller, reply
 
 router = APIRouter(include_in_schema=False)
 
@@ -16,6 +17,7 @@ _CACHED = {"cache-control": "no-cache"}
 
 
 @router.get("/")
+@needs(Need.OPEN)
 async def show_root(request: Request) -> Response:
     """Lead to the documentation."""
     Caller(request)
@@ -23,6 +25,7 @@ async def show_root(request: Request) -> Response:
 
 
 @router.get("/docs")
+@needs(Need.OPEN)
 async def show_docs(request: Request) -> Response:
     """Show the API, and let people try it."""
     Caller(request)
@@ -30,6 +33,7 @@ async def show_docs(request: Request) -> Response:
 
 
 @router.get("/docs/docs.css")
+@needs(Need.OPEN)
 async def show_style(request: Request) -> Response:
     """Return the page's style."""
     Caller(request)
@@ -37,10 +41,19 @@ async def show_style(request: Request) -> Response:
 
 
 @router.get("/docs/docs.js")
+@needs(Need.OPEN)
 async def show_script(request: Request) -> Response:
     """Return the page's program."""
     Caller(request)
     return _file("docs.js")
+
+
+@router.get("/openapi.json")
+@needs(Need.KNOWN)
+async def show_description(request: Request) -> Response:
+    """Return the description of the API, for programs."""
+    Caller(request)
+    return reply(request.app.openapi())
 
 
 def _file(name: str) -> Response:

@@ -11,6 +11,7 @@ from stoker.core.errors import InvalidOption
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, Answer, JobQuery, Page
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers, takes
 from stoker.server.query import Cursor, DeadFilter, Limit, moment
@@ -30,6 +31,7 @@ _NARROWING = ("task", "queue", "tenant", "workflow", "error", "since", "until")
 
 
 @router.get("", responses=answers(Page, ErrorGroups))
+@needs(Need.READ)
 async def list_dead_letters(
     request: Request,
     query: DeadFilter,
@@ -53,6 +55,7 @@ async def list_dead_letters(
     responses=answers(Replayed, body=True),
     openapi_extra=takes(ReplayBody, example={"task": "send_email", "rate": 50}),
 )
+@needs(Need.OPERATE)
 async def replay_dead_letters(request: Request) -> Response:
     """Bring dead letters back to life, all at once or at a rate."""
     caller = Caller(request)
@@ -84,6 +87,7 @@ async def replay_dead_letters(request: Request) -> Response:
     responses=answers(Dropped, body=True),
     openapi_extra=takes(DeadLetterBody, example={"ids": ["019a..."]}),
 )
+@needs(Need.OPERATE)
 async def drop_dead_letters(request: Request) -> Response:
     """Delete dead letters for good."""
     caller = Caller(request)

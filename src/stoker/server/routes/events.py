@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from stoker.core.events import Kind
 from stoker.core.records import EventQuery
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers
 from stoker.server.query import Limit, Text, When, moment
@@ -25,6 +26,7 @@ After = Annotated[
 
 
 @router.get("", responses=answers(EventList))
+@needs(Need.READ)
 async def list_events(
     request: Request,
     *,

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from stoker.core.errors import Unavailable
+from stoker.server.access import Need, needs
 from stoker.server.caller import Caller, reply
 from stoker.server.describe import answers
 from stoker.server.metrics import Traffic, expose
@@ -18,12 +19,14 @@ READY_SECONDS = 1.0
 
 
 @router.get("/health", responses=answers(Health))
+@needs(Need.OPEN)
 async def get_health(request: Request) -> Response:
     """Say that the server is alive, without asking the store."""
     return reply(Health("alive", request.app.version))
 
 
 @router.get("/ready", responses=answers(Health))
+@needs(Need.OPEN)
 async def get_ready(request: Request) -> Response:
     """Say whether the store answers within a second."""
     caller = Caller(request)
@@ -42,6 +45,7 @@ async def get_ready(request: Request) -> Response:
         200: {"description": "Prometheus text", "content": {"text/plain": {}}},
     },
 )
+@needs(Need.READ)
 async def get_metrics(request: Request) -> Response:
     """Return the store's and the server's figures in the format of Prometheus."""
     caller = Caller(request)

@@ -10,6 +10,7 @@ from stoker.core.errors import Refused
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import LEASED, TERMINAL
 from stoker.core.records import JobQuery, Page
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers, takes
 from stoker.server.live import Streams
@@ -41,6 +42,7 @@ _EXISTS = "The job exists already: the same id, or a live job with the same uniq
     responses=answers(JobRecord, status=201, body=True, refuses=(404,), more={200: _EXISTS}),
     openapi_extra=takes(SubmitBody, example=_EXAMPLE),
 )
+@needs(Need.SUBMIT)
 async def submit_job(request: Request) -> Response:
     """Submit a job.
 
@@ -59,6 +61,7 @@ async def submit_job(request: Request) -> Response:
     responses=answers(BatchAnswer, status=201, body=True),
     openapi_extra=takes(BatchBody, example={"jobs": [_EXAMPLE, _EXAMPLE]}),
 )
+@needs(Need.SUBMIT)
 async def submit_jobs(request: Request) -> Response:
     """Submit many jobs in one commit.
 
@@ -71,6 +74,7 @@ async def submit_jobs(request: Request) -> Response:
 
 
 @router.get("", responses=answers(Page))
+@needs(Need.READ)
 async def list_jobs(
     request: Request, query: JobFilter, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
@@ -80,6 +84,7 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", responses=answers(JobRecord, refuses=(404,)))
+@needs(Need.READ)
 async def get_job(request: Request, job_id: str) -> Response:
     """Return a job with its attempts and log lines."""
     caller = Caller(request)
@@ -87,6 +92,7 @@ async def get_job(request: Request, job_id: str) -> Response:
 
 
 @router.delete("/{job_id}", responses=answers(JobRecord, refuses=(404, 409)))
+@needs(Need.OPERATE)
 async def remove_job(request: Request, job_id: str) -> Response:
     """Delete a job that has ended or waits; answer with its last state.
 
@@ -108,6 +114,7 @@ async def remove_job(request: Request, job_id: str) -> Response:
     responses=answers(JobAnswer, body=True, refuses=(404, 409)),
     openapi_extra=takes(ReasonBody, required=False),
 )
+@needs(Need.OPERATE)
 async def cancel_job(request: Request, job_id: str) -> Response:
     """Call a job off.
 
@@ -134,6 +141,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     responses=answers(JobAnswer, body=True, refuses=(404, 409)),
     openapi_extra=takes(RetryJobBody, required=False),
 )
+@needs(Need.OPERATE)
 async def retry_job(request: Request, job_id: str) -> Response:
     """Bring an ended job back to life, with its counters of failures at zero."""
     caller = Caller(request)
@@ -168,6 +176,7 @@ async def retry_job(request: Request, job_id: str) -> Response:
         204: {"description": "The stream has been read to its end"},
     },
 )
+@needs(Need.READ)
 async def follow_job(request: Request, job_id: str) -> Response:
     """Follow a job live, as server-sent events, until it has ended.
 
@@ -180,6 +189,7 @@ async def follow_job(request: Request, job_id: str) -> Response:
 
 
 @router.get("/{job_id}/explain", responses=answers(Explanation, refuses=(404,)))
+@needs(Need.READ)
 async def explain_job(request: Request, job_id: str) -> Response:
     """Say why a job is not running: what stands in its way, nearest cause first."""
     caller = Caller(request)

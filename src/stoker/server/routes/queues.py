@@ -7,6 +7,7 @@ from stoker.app.stats import QueueStats, queue_stats
 from stoker.core.errors import QueueNotFound
 from stoker.core.lifecycle import WAITING
 from stoker.core.records import MAX_PAGE, JobQuery, QueueInfo
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers, takes
 from stoker.server.schemas import LimitBody, Purged, QueueList
@@ -15,6 +16,7 @@ router = APIRouter(prefix=f"{PREFIX}/queues", tags=["queues"])
 
 
 @router.get("", responses=answers(QueueList))
+@needs(Need.READ)
 async def list_queues(request: Request) -> Response:
     """List the queues that ever had a job or a setting, by name."""
     caller = Caller(request)
@@ -24,12 +26,14 @@ async def list_queues(request: Request) -> Response:
 
 
 @router.post("/{name:path}/pause", responses=answers(QueueStats, refuses=(404,)))
+@needs(Need.OPERATE)
 async def pause_queue(request: Request, name: str) -> Response:
     """Stop leasing from a queue. Running jobs go on, and jobs are still accepted."""
     return await _set(Caller(request), name, paused=True)
 
 
 @router.post("/{name:path}/resume", responses=answers(QueueStats, refuses=(404,)))
+@needs(Need.OPERATE)
 async def resume_queue(request: Request, name: str) -> Response:
     """Lease from a queue again."""
     return await _set(Caller(request), name, paused=False)
@@ -40,6 +44,7 @@ async def resume_queue(request: Request, name: str) -> Response:
     responses=answers(QueueStats, body=True, refuses=(404,)),
     openapi_extra=takes(LimitBody, example={"limit": 5}),
 )
+@needs(Need.OPERATE)
 async def limit_queue(request: Request, name: str) -> Response:
     """Set how many jobs of a queue may be leased at once, over all workers."""
     caller = Caller(request)
@@ -48,6 +53,7 @@ async def limit_queue(request: Request, name: str) -> Response:
 
 
 @router.delete("/{name:path}/jobs", responses=answers(Purged, refuses=(404,)))
+@needs(Need.OPERATE)
 async def purge_queue(request: Request, name: str) -> Response:
     """Delete the waiting jobs of a queue, those of workflows and running ones excepted."""
     caller = Caller(request)
@@ -64,6 +70,7 @@ async def purge_queue(request: Request, name: str) -> Response:
 
 
 @router.get("/{name:path}", responses=answers(QueueStats, refuses=(404,)))
+@needs(Need.READ)
 async def get_queue(request: Request, name: str) -> Response:
     """Return a queue: its settings and its load."""
     caller = Caller(request)

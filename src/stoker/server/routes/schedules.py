@@ -14,6 +14,7 @@ from stoker.core.job import JobRecord, JobSpec
 from stoker.core.records import ScheduleInfo, ScheduleSpec
 from stoker.keeper import cron as cron_rules
 from stoker.keeper.schedules import make_schedule, manual_firing, paused, preview, resumed
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers, takes
 from stoker.server.schemas import ScheduleBody, ScheduleList, SchedulePatch, ScheduleView
@@ -38,6 +39,7 @@ _EXAMPLE = {
     responses=answers(ScheduleView, status=201, body=True, refuses=(409,)),
     openapi_extra=takes(ScheduleBody, example=_EXAMPLE),
 )
+@needs(Need.OPERATE)
 async def make_scheduled_job(request: Request) -> Response:
     """Make a schedule. Its name must be new; PATCH changes an existing one."""
     caller = Caller(request)
@@ -64,6 +66,7 @@ async def make_scheduled_job(request: Request) -> Response:
 
 
 @router.get("", responses=answers(ScheduleList))
+@needs(Need.READ)
 async def list_scheduled_jobs(request: Request) -> Response:
     """List the schedules by name, each with its next firings."""
     caller = Caller(request)
@@ -74,6 +77,7 @@ async def list_scheduled_jobs(request: Request) -> Response:
 @router.post(
     "/{name:path}/run", status_code=201, responses=answers(JobRecord, status=201, refuses=(404,))
 )
+@needs(Need.OPERATE)
 async def fire_scheduled_job(request: Request, name: str) -> Response:
     """Submit the schedule's job now, whatever its rule says and although it is paused."""
     caller = Caller(request)
@@ -89,6 +93,7 @@ async def fire_scheduled_job(request: Request, name: str) -> Response:
 
 
 @router.post("/{name:path}/pause", responses=answers(ScheduleView, refuses=(404,)))
+@needs(Need.OPERATE)
 async def pause_scheduled_job(request: Request, name: str) -> Response:
     """Stop a schedule from firing until it is resumed."""
     caller = Caller(request)
@@ -96,6 +101,7 @@ async def pause_scheduled_job(request: Request, name: str) -> Response:
 
 
 @router.post("/{name:path}/resume", responses=answers(ScheduleView, refuses=(404,)))
+@needs(Need.OPERATE)
 async def resume_scheduled_job(request: Request, name: str) -> Response:
     """Let a schedule fire again, from now on: what fell into the pause is not caught up."""
     caller = Caller(request)
@@ -104,6 +110,7 @@ async def resume_scheduled_job(request: Request, name: str) -> Response:
 
 
 @router.get("/{name:path}", responses=answers(ScheduleView, refuses=(404,)))
+@needs(Need.READ)
 async def get_scheduled_job(request: Request, name: str) -> Response:
     """Return a schedule with its next firings."""
     return reply(_view(await _known(Caller(request), name)))
@@ -114,6 +121,7 @@ async def get_scheduled_job(request: Request, name: str) -> Response:
     responses=answers(ScheduleView, body=True, refuses=(404,)),
     openapi_extra=takes(SchedulePatch, example={"cron_expression": "0 8 * * MON-FRI"}),
 )
+@needs(Need.OPERATE)
 async def change_scheduled_job(request: Request, name: str) -> Response:
     """Change what is given of a schedule; the rest stays."""
     caller = Caller(request)
@@ -137,6 +145,7 @@ async def change_scheduled_job(request: Request, name: str) -> Response:
 
 
 @router.delete("/{name:path}", responses=answers(ScheduleView, refuses=(404,)))
+@needs(Need.OPERATE)
 async def remove_scheduled_job(request: Request, name: str) -> Response:
     """Remove a schedule; answer with what it was. Jobs that it fired stay."""
     caller = Caller(request)

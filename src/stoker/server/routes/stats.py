@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from stoker.app.stats import Stats, summarize
 from stoker.app.stoker import Stoker
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers
 from stoker.server.schemas import TaskList, TaskView
@@ -19,6 +20,7 @@ Window = Annotated[int, Query(ge=60, le=DAY, description="Seconds that the rates
 
 
 @router.get("/stats", responses=answers(Stats))
+@needs(Need.READ)
 async def get_stats(request: Request, window: Window = 300) -> Response:
     """Return counts, ages, rates, error share, response times and load of the workers."""
     caller = Caller(request)
@@ -29,6 +31,7 @@ async def get_stats(request: Request, window: Window = 300) -> Response:
 
 
 @router.get("/tasks", responses=answers(TaskList))
+@needs(Need.READ)
 async def list_tasks(request: Request) -> Response:
     """List the tasks that jobs may name, with the JSON Schema of their payloads."""
     caller = Caller(request)

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from stoker.core.errors import Refused, WorkerNotFound
 from stoker.core.job import Command, SessionInfo, SessionState
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers
 from stoker.server.schemas import WorkerAnswer, WorkerList
@@ -17,6 +18,7 @@ _ENDED = frozenset({SessionState.LEFT, SessionState.DEAD})
 
 
 @router.get("", responses=answers(WorkerList))
+@needs(Need.READ)
 async def list_workers(
     request: Request,
     *,
@@ -30,6 +32,7 @@ async def list_workers(
 
 
 @router.get("/{worker:path}", responses=answers(SessionInfo, refuses=(404,)))
+@needs(Need.READ)
 async def get_worker(request: Request, worker: str) -> Response:
     """Return a worker, by the id of its session or by its name."""
     return reply(await _find(Caller(request), worker))
@@ -40,6 +43,7 @@ async def get_worker(request: Request, worker: str) -> Response:
     status_code=202,
     responses=answers(WorkerAnswer, status=202, refuses=(404, 409)),
 )
+@needs(Need.OPERATE)
 async def remove_worker(request: Request, worker: str) -> Response:
     """Drain a worker: it finishes what it runs, takes nothing new, and leaves.
 

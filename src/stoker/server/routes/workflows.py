@@ -9,6 +9,7 @@ from stoker.app.graph import GraphBody, edges_of, submit_graph
 from stoker.app.workflow import MAX_WORKFLOW, fetch_workflow, retry_workflow
 from stoker.core.job import JobRecord
 from stoker.core.records import MAX_PAGE, JobQuery, Page, WorkflowInfo
+from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers, takes
 from stoker.server.query import Cursor, Limit
@@ -44,6 +45,7 @@ JobLimit = Annotated[int, Query(ge=1, le=10_000, description="Jobs in the answer
     responses=answers(WorkflowView, status=201, body=True, refuses=(404, 409)),
     openapi_extra=takes(GraphBody, example=_EXAMPLE),
 )
+@needs(Need.SUBMIT)
 async def submit_workflow(request: Request) -> Response:
     """Submit a workflow: all of its jobs in one commit, or none.
 
@@ -58,6 +60,7 @@ async def submit_workflow(request: Request) -> Response:
 
 
 @router.get("", responses=answers(WorkflowList))
+@needs(Need.READ)
 async def list_workflows(request: Request, cursor: Cursor = None, limit: Limit = 100) -> Response:
     """List workflows, newest first."""
     caller = Caller(request)
@@ -66,6 +69,7 @@ async def list_workflows(request: Request, cursor: Cursor = None, limit: Limit =
 
 
 @router.get("/{workflow_id}", responses=answers(WorkflowView, refuses=(404,)))
+@needs(Need.READ)
 async def get_workflow(request: Request, workflow_id: str, limit: JobLimit = MAX_PAGE) -> Response:
     """Return a workflow with its jobs and edges; of a very big one, its newest jobs."""
     return reply(await _view(Caller(request), workflow_id, limit))
@@ -76,6 +80,7 @@ async def get_workflow(request: Request, workflow_id: str, limit: JobLimit = MAX
     responses=answers(WorkflowAnswer, body=True, refuses=(404,)),
     openapi_extra=takes(ReasonBody, required=False),
 )
+@needs(Need.OPERATE)
 async def cancel_workflow(request: Request, workflow_id: str) -> Response:
     """Call off every job of a workflow that has not ended."""
     caller = Caller(request)
@@ -93,6 +98,7 @@ async def cancel_workflow(request: Request, workflow_id: str) -> Response:
     responses=answers(WorkflowAnswer, body=True, refuses=(404,)),
     openapi_extra=takes(RetryWorkflowBody, required=False, example={"from": "pack"}),
 )
+@needs(Need.OPERATE)
 async def retry_whole_workflow(request: Request, workflow_id: str) -> Response:
     """Run again what did not complete, or one node and everything downstream of it."""
     caller = Caller(request)
