@@ -6,11 +6,11 @@ import re
 from stoker.core.store import Store
 from tests.repo.tree import PACKAGE, ROOT, python_files, text, tree, where
 
-MOST_VERBS = 24
+MOST_VERBS = 26
 SUITE = "src/stoker/testing"
 
 
-def test_the_store_protocol_stays_under_twenty_five_verbs() -> None:
+def test_the_store_protocol_stays_under_twenty_seven_verbs() -> None:
     assert 0 < len(_verbs()) <= MOST_VERBS
 
 

@@ -40,6 +40,10 @@ class Kind(StrEnum):
     JOB_LOST = "job_lost"
     """Its lease was taken back from a dead session or past its deadline."""
     JOBS_PURGED = "jobs_purged"
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
+    LOGGED_IN = "logged_in"
+    LOGGED_OUT = "logged_out"
     FLEET_STARTED = "fleet_started"
     FLEET_STOPPED = "fleet_stopped"
     FLEET_RESTARTED_WORKER = "fleet_restarted_worker"
@@ -51,7 +55,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     actor: str = "system"
-    """Who did it: ``"system"``, ``"python"``, ``"keeper:NAME"``, ``"cli:USER"``, ``"api:HOST"``."""
+    """Who did it: ``"system"``, ``"python"``, ``"keeper:NAME"``, ``"cli:USER"``, ``"api:HOST"``,
+    ``"key:NAME"``."""
     job_id: str | None = None
     queue: str | None = None
     worker: str | None = None

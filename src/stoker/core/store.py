@@ -37,6 +37,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -355,6 +356,37 @@ class Store(Protocol):
         self, ids: Sequence[str], command: Command, *, actor: str = "system"
     ) -> list[str]:
         """Ask living sessions to drain or stop; return the ids that were told."""
+        ...
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """Make API keys, revoke them by their ids, note which were used. One commit. Idempotent.
+
+        Returns the ids that were made or revoked now. What exists stays as it is; what is unknown
+        or revoked already is passed over.
+
+        A revoked key is kept, so that the trail can be read; its log-ins are deleted with it. A
+        log-in is deleted when it is revoked, and by the first call after it ran out.
+
+        Args:
+            keys: New ones. Those with ``login_of`` are log-ins.
+            revoke: Ids of keys or log-ins.
+            used: Ids whose ``last_used_at`` becomes now.
+            actor: Who asks, for the audit trail. Use is not written there.
+        """
+        ...
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """Return API keys, oldest first: those of ``ids``, or all without the log-ins.
+
+        Unknown ids are left out.
+        """
         ...
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:

@@ -30,6 +30,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -328,6 +329,24 @@ class FaultyStore:
         return await self._call(
             "set_session", lambda: self.inner.set_session(ids, command, actor=actor)
         )
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """See `Store.put_keys`."""
+        return await self._call(
+            "put_keys",
+            lambda: self.inner.put_keys(keys, revoke=revoke, used=used, actor=actor),
+        )
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """See `Store.keys`."""
+        return await self._call("keys", lambda: self.inner.keys(ids))
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
         """See `Store.lead`."""

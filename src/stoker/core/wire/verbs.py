@@ -22,6 +22,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -214,6 +215,21 @@ class SetSessionParams(Params, frozen=True, kw_only=True):
     actor: Text = "system"
 
 
+class PutKeysParams(Params, frozen=True, kw_only=True):
+    """Of ``put_keys``."""
+
+    keys: list[KeySpec] = []
+    revoke: Ids = ()
+    used: Ids = ()
+    actor: Text = "system"
+
+
+class KeysParams(Params, frozen=True, kw_only=True):
+    """Of ``keys``."""
+
+    ids: Ids = ()
+
+
 class LeadParams(Params, frozen=True, kw_only=True):
     """Of ``lead``."""
 
@@ -383,6 +399,8 @@ SESSIONS: Verb[SessionsParams, list[SessionInfo]] = Verb(
     "sessions", SessionsParams, list[SessionInfo], reads=True
 )
 SET_SESSION: Verb[SetSessionParams, list[str]] = Verb("set_session", SetSessionParams, list[str])
+PUT_KEYS: Verb[PutKeysParams, list[str]] = Verb("put_keys", PutKeysParams, list[str])
+KEYS: Verb[KeysParams, list[KeyInfo]] = Verb("keys", KeysParams, list[KeyInfo], reads=True)
 LEAD: Verb[LeadParams, Term | None] = Verb("lead", LeadParams, Term | None)
 RESIGN: Verb[ResignParams, bool] = Verb("resign", ResignParams, bool)
 RECORD: Verb[RecordParams, None] = Verb("record", RecordParams, None)
@@ -413,6 +431,8 @@ VERBS: dict[str, Verb[Any, Any]] = {
         QUEUES,
         SESSIONS,
         SET_SESSION,
+        PUT_KEYS,
+        KEYS,
         LEAD,
         RESIGN,
         RECORD,

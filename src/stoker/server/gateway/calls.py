@@ -112,6 +112,14 @@ async def _set_session(store: Store, p: verbs.SetSessionParams) -> Any:
     return await store.set_session(p.ids, p.command, actor=p.actor)
 
 
+async def _put_keys(store: Store, p: verbs.PutKeysParams) -> Any:
+    return await store.put_keys(p.keys, revoke=p.revoke, used=p.used, actor=p.actor)
+
+
+async def _keys(store: Store, p: verbs.KeysParams) -> Any:
+    return await store.keys(p.ids)
+
+
 async def _lead(store: Store, p: verbs.LeadParams) -> Any:
     return await store.lead(p.name, p.holder, ttl=p.ttl)
 
@@ -155,6 +163,8 @@ CALLS: Mapping[str, Call] = {
     "queues": _queues,
     "sessions": _sessions,
     "set_session": _set_session,
+    "put_keys": _put_keys,
+    "keys": _keys,
     "lead": _lead,
     "resign": _resign,
     "record": _record,

@@ -29,6 +29,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -46,7 +47,7 @@ from stoker.core.records import (
     Term,
     WorkflowInfo,
 )
-from stoker.stores.memory import accepting, caring, planning, reading, running
+from stoker.stores.memory import accepting, caring, keyring, planning, reading, running
 from stoker.stores.memory.bell import Waiter
 from stoker.stores.memory.world import World
 
@@ -278,6 +279,21 @@ class MemoryStore:
             name, text = session.spec.name, command.value
             world.log(Kind.WORKER_COMMANDED, actor, worker=name, session=session_id, command=text)
         return list(told)
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """See `Store.put_keys`."""
+        return keyring.put_keys(await self._begin(), keys, revoke, used, actor)
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """See `Store.keys`."""
+        return keyring.keys(await self._begin(), ids)
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
         """See `Store.lead`."""

@@ -24,6 +24,7 @@ from stoker.core.job import (
     SessionSpec,
     SessionState,
 )
+from stoker.core.keys import KeyInfo
 from stoker.core.lifecycle import LEASED, TERMINAL, Event, State, move
 from stoker.core.records import MAX_LOGS, ScheduleInfo, Term
 from stoker.stores.memory.bell import Bell
@@ -242,6 +243,7 @@ class World:
         self.expiring: dict[str, Job] = {}
         self.sessions: dict[str, Session] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
+        self.keys: dict[str, KeyInfo] = {}
         self.terms: dict[str, Term] = {}
         self.elected: dict[str, float] = {}
         self.events: list[EventRecord] = []

@@ -21,6 +21,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -41,6 +42,7 @@ from stoker.core.records import (
 from stoker.stores.postgres import (
     caring,
     exchanging,
+    keyring,
     planning,
     reading,
     records,
@@ -331,6 +333,24 @@ class PostgresStore:
         sent = (self._now(), clean(actor), wanted, command.value)
         [[told]] = await self._here().write(_SET_SESSION, sent)
         return [session for session in wanted if session in set(told)]
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """See `Store.put_keys`."""
+        sent = keyring.sent(self._now(), actor, keys, revoke, used)
+        [[done]] = await self._here().write(keyring.PUT, sent)
+        return list(done)
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """See `Store.keys`."""
+        rows = await self._here().read(keyring.SHOW, (not ids, [clean(key_id) for key_id in ids]))
+        return [keyring.key(row) for row in rows]
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
         """See `Store.lead`."""

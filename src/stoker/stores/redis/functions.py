@@ -38,10 +38,22 @@ PROMOTED = 1_000
 EVENTS_KEPT = 100_000
 """Lines of the audit trail; the oldest go first."""
 
-_FILES = ("world", "books", "endings", "submit", "exchange", "beat", "care", "read", "plan")
+_FILES = (
+    "world",
+    "books",
+    "endings",
+    "submit",
+    "exchange",
+    "beat",
+    "care",
+    "read",
+    "plan",
+    "keyring",
+)
 _WRITING = (
     "submit", "exchange", "beat", "set_session", "cancel", "requeue", "reap", "promote_due",
     "put_schedules", "fire", "lead", "resign", "set_queue", "record",
+    "put_keys",
 )  # fmt: skip
 _FREEING = ("purge",)
 _READING = ("get", "scan", "counts", "flows", "look", "overdue", "list_sessions")

@@ -59,6 +59,8 @@ KEYS: dict[str, Key] = {
     "GONE": Key("gone", "zset", "ended sessions, for a day", "ids by moment of the end"),
     "NONCES": Key("nonces", "hash", "living sessions, by field", "id to the last nonce"),
     "SCHEDULES": Key("schedules", "hash", "schedules, by field", "name to record"),
+    "KEYRING": Key("keys", "hash", "API keys, by field", "id to record"),
+    "LOGINS": Key("logins", "zset", "log-ins", "ids by moment of expiry"),
     "TERMS": Key("terms", "hash", "terms, by field", "name to holder and moments"),
     "ELECTED": Key("elected", "hash", _NAMESPACE, "name to the last election"),
     "EVENTS": Key("events", "stream", _NAMESPACE, "the audit trail, trimmed"),

@@ -20,6 +20,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -37,7 +38,7 @@ from stoker.core.records import (
     Term,
     WorkflowInfo,
 )
-from stoker.stores.redis import caring, exchanging, opening, planning, reading
+from stoker.stores.redis import caring, exchanging, keyring, opening, planning, reading
 from stoker.stores.redis.address import parse
 from stoker.stores.redis.bell import Bell
 from stoker.stores.redis.choosing import FARTHEST, Scan
@@ -318,6 +319,28 @@ class RedisStore:
         """See `Store.set_session`."""
         told = await self._run("set_session", pack((ids, command.value, actor)))
         return [session.decode() for session in told]
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """See `Store.put_keys`."""
+        asked = keyring.put_arguments(keys, revoke, used, actor)
+        return [key_id.decode() for key_id in await self._run("put_keys", asked)]
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """See `Store.keys`."""
+        if ids:
+            packed = await self._read("HMGET", KEYS["KEYRING"].name, *dict.fromkeys(ids))
+        else:
+            packed = await self._read("HVALS", KEYS["KEYRING"].name)
+        found = [keyring.key_of(text) for text in packed if text]
+        shown = [info for info in found if ids or info.spec.login_of is None]
+        return sorted(shown, key=lambda info: (info.created_at, info.spec.id))
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
         """See `Store.lead`."""

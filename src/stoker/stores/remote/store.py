@@ -30,6 +30,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -342,6 +343,26 @@ class RemoteStore:
             verbs.SET_SESSION,
             verbs.SetSessionParams(ids=tuple(ids), command=command, actor=actor),
         )
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """See `Store.put_keys`."""
+        return await self._call(
+            verbs.PUT_KEYS,
+            verbs.PutKeysParams(
+                keys=list(keys), revoke=tuple(revoke), used=tuple(used), actor=actor
+            ),
+        )
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """See `Store.keys`."""
+        return await self._call(verbs.KEYS, verbs.KeysParams(ids=tuple(ids)))
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
         """See `Store.lead`."""

@@ -24,6 +24,7 @@ from stoker.core.job import (
     Submitted,
     WorkflowSpec,
 )
+from stoker.core.keys import KeyInfo, KeySpec
 from stoker.core.records import (
     MAX_PAGE,
     Answer,
@@ -46,6 +47,7 @@ from stoker.stores.sqlite import (
     controlling,
     exchanging,
     keeping,
+    keyring,
     planning,
     reading,
     records,
@@ -301,6 +303,21 @@ class SQLiteStore:
     ) -> list[str]:
         """See `Store.set_session`."""
         return await self._write(lambda tx: beating.command(tx, ids, command, actor))
+
+    async def put_keys(
+        self,
+        keys: Sequence[KeySpec] = (),
+        *,
+        revoke: Sequence[str] = (),
+        used: Sequence[str] = (),
+        actor: str = "system",
+    ) -> list[str]:
+        """See `Store.put_keys`."""
+        return await self._write(lambda tx: keyring.put_keys(tx, keys, revoke, used, actor))
+
+    async def keys(self, ids: Sequence[str] = ()) -> list[KeyInfo]:
+        """See `Store.keys`."""
+        return await self._read(lambda db: keyring.keys(db, ids))
 
     async def lead(self, name: str, holder: str, *, ttl: float) -> Term | None:
         """See `Store.lead`."""

@@ -1,6 +1,7 @@
 """The suite, assembled."""
 
 from stoker.testing.conformance.faults import Faults
+from stoker.testing.conformance.keyring import Keys, LogIns
 from stoker.testing.conformance.leasing import Leases, Limits, Order, Repeating, RungIds
 from stoker.testing.conformance.model import Model
 from stoker.testing.conformance.moments import Deadlines, Deaths, Waking
@@ -47,6 +48,8 @@ class StoreConformance(
     Schedules,
     Firings,
     Leading,
+    Keys,
+    LogIns,
     Finding,
     Counting,
     Trail,

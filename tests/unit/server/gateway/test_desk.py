@@ -118,6 +118,8 @@ EXAMPLES: dict[str, Any] = {
     "queues": V.QueuesParams(),
     "sessions": V.SessionsParams(),
     "set_session": V.SetSessionParams(ids=(), command=Command.DRAIN),
+    "put_keys": V.PutKeysParams(),
+    "keys": V.KeysParams(),
     "lead": V.LeadParams(name="keeper", holder="h", ttl=1.0),
     "resign": V.ResignParams(term=Term("keeper", "h", 0.0, 1.0)),
     "record": V.RecordParams(events=[]),

@@ -217,6 +217,19 @@ CREATE TABLE schedules (
     updated_at  double precision NOT NULL
 );
 
+-- API keys and log-ins. The spec holds the digest, never the secret.
+CREATE TABLE keys (
+    id           text COLLATE "C" PRIMARY KEY,
+    login_of     text COLLATE "C",      -- the key that logged in, if this is a log-in
+    name         text NOT NULL,
+    spec         text NOT NULL,
+    created_at   double precision NOT NULL,
+    expires_at   double precision,
+    last_used_at double precision,
+    revoked_at   double precision
+);
+CREATE INDEX keys_logins ON keys (login_of) WHERE login_of IS NOT NULL;
+
 CREATE TABLE terms (
     name       text COLLATE "C" PRIMARY KEY,
     holder     text COLLATE "C" NOT NULL,
@@ -262,6 +275,7 @@ DROP TYPE news;
 DROP TYPE ending;
 DROP TABLE events;
 DROP TABLE terms;
+DROP TABLE keys;
 DROP TABLE schedules;
 DROP TABLE sessions;
 DROP TABLE workflows;

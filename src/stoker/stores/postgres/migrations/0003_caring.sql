@@ -631,6 +631,55 @@ BEGIN
 END
 $$;
 
+-- Makes, revokes and stamps API keys; gives the ids that were made or revoked.
+CREATE FUNCTION put_keys(
+    p_now double precision, p_actor text, p_ids text[], p_names text[], p_logins text[],
+    p_specs text[], p_lives double precision[], p_revoke text[], p_used text[]
+) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_now double precision;
+    v_made text[];
+    v_ended text[];
+BEGIN
+    PERFORM lock_trail();
+    PERFORM 1 FROM keys WHERE id = ANY (p_revoke || p_used) ORDER BY id FOR UPDATE;
+    v_now := moment(p_now);
+    DELETE FROM keys WHERE login_of IS NOT NULL AND expires_at <= v_now;
+    WITH made AS (
+        INSERT INTO keys (id, login_of, name, spec, created_at, expires_at)
+        SELECT id, login_of, name, spec, v_now, v_now + life
+        FROM unnest(p_ids, p_names, p_logins, p_specs, p_lives)
+            AS k (id, name, login_of, spec, life)
+        ON CONFLICT DO NOTHING
+        RETURNING id, login_of, name
+    ), written AS (
+        INSERT INTO events (at, kind, actor, details)
+        SELECT v_now, CASE WHEN login_of IS NULL THEN 'key_created' ELSE 'logged_in' END, p_actor,
+               json_build_object('key', coalesce(login_of, id), 'name', name)::text
+        FROM made ORDER BY array_position(p_ids, id::text)
+    )
+    SELECT array_agg(id ORDER BY array_position(p_ids, id::text)) INTO v_made FROM made;
+    WITH ended AS (
+        UPDATE keys SET revoked_at = v_now
+        WHERE id = ANY (p_revoke) AND revoked_at IS NULL
+        RETURNING id, login_of, name
+    ), written AS (
+        INSERT INTO events (at, kind, actor, details)
+        SELECT v_now, CASE WHEN login_of IS NULL THEN 'key_revoked' ELSE 'logged_out' END, p_actor,
+               json_build_object('key', coalesce(login_of, id), 'name', name)::text
+        FROM ended ORDER BY array_position(p_revoke, id::text)
+    )
+    SELECT array_agg(id ORDER BY array_position(p_revoke, id::text)) INTO v_ended FROM ended;
+    DELETE FROM keys WHERE login_of IS NOT NULL AND (
+        revoked_at IS NOT NULL OR login_of = ANY (v_ended));
+    UPDATE keys SET last_used_at = v_now WHERE id = ANY (p_used);
+    RETURN coalesce(v_made, '{}') || coalesce(v_ended, '{}');
+END
+$$;
+
 CREATE FUNCTION elect(
     p_now double precision, p_name text, p_holder text, p_ttl double precision,
     OUT holder text, OUT elected_at double precision, OUT expires_at double precision
@@ -722,6 +771,7 @@ DROP FUNCTION settle_trail;
 DROP FUNCTION record;
 DROP FUNCTION resign;
 DROP FUNCTION elect;
+DROP FUNCTION put_keys;
 DROP FUNCTION fire;
 DROP FUNCTION put_schedules;
 DROP FUNCTION set_session;

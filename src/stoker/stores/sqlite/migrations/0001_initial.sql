@@ -179,6 +179,17 @@ CREATE TABLE schedules (
     updated_at  REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE keys (
+    id           TEXT PRIMARY KEY,
+    login_of     TEXT,                     -- the key that logged in, if this is a log-in
+    spec         TEXT NOT NULL,            -- with the digest, never with the secret
+    created_at   REAL NOT NULL,
+    expires_at   REAL,
+    last_used_at REAL,
+    revoked_at   REAL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_logins ON keys (login_of) WHERE login_of IS NOT NULL;
+
 CREATE TABLE terms (
     name       TEXT PRIMARY KEY,
     holder     TEXT NOT NULL,
@@ -202,6 +213,7 @@ CREATE INDEX events_job ON events (job_id) WHERE job_id IS NOT NULL;
 
 DROP TABLE events;
 DROP TABLE terms;
+DROP TABLE keys;
 DROP TABLE schedules;
 DROP TABLE sessions;
 DROP TABLE workflow_tallies;
