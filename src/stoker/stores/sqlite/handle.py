@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import apsw
 
@@ -20,20 +21,21 @@ from stoker.stores.sqlite.writer import Writer
 _REMEMBERED = 100_000
 
 
+class _Opened(NamedTuple):
+    """What a store's file and its lock give."""
+
+    lock: WriteLock
+    writing: apsw.Connection
+    reading: tuple[apsw.Connection, apsw.Connection]
+    identity: str
+
+
 class Handle:
     """Everything that an open store holds. Belongs to one process and one event loop."""
 
-    def __init__(
-        self,
-        path: str,
-        clock: Clock,
-        lock: WriteLock,
-        writing: apsw.Connection,
-        reading: tuple[apsw.Connection, apsw.Connection],
-        identity: str,
-    ) -> None:
+    def __init__(self, path: str, clock: Clock, opened: _Opened) -> None:
         """Start the threads; use `open`."""
-        self.identity = identity
+        self.identity = opened.identity
         self.process = os.getpid()
         self.known_queues: set[str] = set()
         """Queues that have a row for sure."""
@@ -41,10 +43,12 @@ class Handle:
         """See `exchanging.exchange`."""
         self.given: dict[str, Pick] = {}
         """Leases that this handle gave, by the ids of their jobs: a memory, no authority."""
-        self.reader = Reader(reading[0], path)
-        self._watcher = Reader(reading[1], path)
+        self.reader = Reader(opened.reading[0], path)
+        self._watcher = Reader(opened.reading[1], path)
         self.bell = Bell(path, self._watcher, clock)
-        self.writer = Writer(writing, lock, clock, path=path, committed=self._committed)
+        self.writer = Writer(
+            opened.writing, opened.lock, clock, path=path, committed=self._committed
+        )
         for thread in (self.reader, self._watcher, self.writer):
             thread.start()
 
@@ -55,7 +59,7 @@ class Handle:
         Raises:
             Unavailable, NotAStore, ReadOnlyStore, SchemaMismatch, Unsupported: It cannot serve.
         """
-        return cls(path, clock, *await asyncio.to_thread(_open_all, path, durability))
+        return cls(path, clock, await asyncio.to_thread(_open_all, path, durability))
 
     def remember(self, picks: Iterable[Pick]) -> None:
         """Keep leases that went out, to settle them without a second look."""
@@ -77,9 +81,7 @@ class Handle:
         self.bell.announce(books)
 
 
-def _open_all(
-    file: str, durability: str
-) -> tuple[WriteLock, apsw.Connection, tuple[apsw.Connection, apsw.Connection], str]:
+def _open_all(file: str, durability: str) -> _Opened:
     writing = open_writer(file, durability)
     opened = [writing]
     lock: WriteLock | None = None
@@ -105,4 +107,4 @@ def _open_all(
         if isinstance(error, OSError):
             raise cannot_open(file) from error
         raise
-    return lock, writing, (opened[1], opened[2]), identity
+    return _Opened(lock, writing, (opened[1], opened[2]), identity)
