@@ -44,6 +44,8 @@ class Kind(StrEnum):
     KEY_REVOKED = "key_revoked"
     LOGGED_IN = "logged_in"
     LOGGED_OUT = "logged_out"
+    JOBS_HANDLED = "jobs_handled"
+    """One batch of one thing done to many jobs; ``details`` says what, to which and why."""
     FLEET_STARTED = "fleet_started"
     FLEET_STOPPED = "fleet_stopped"
     FLEET_RESTARTED_WORKER = "fleet_restarted_worker"

@@ -14,11 +14,13 @@ from fastapi.openapi.utils import get_openapi
 
 from stoker.app.explain import Explanation
 from stoker.app.graph import GraphBody
+from stoker.app.overview import ActivityView, Overview
 from stoker.app.stats import Stats
 from stoker.core.job import JobRecord
 from stoker.core.records import Page
 from stoker.server import schemas
 from stoker.server.errors import Error
+from stoker.server.watch import Frame
 
 TYPES: tuple[type[msgspec.Struct], ...] = (
     Error,
@@ -33,6 +35,14 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     schemas.ReasonBody,
     schemas.RetryJobBody,
     schemas.JobAnswer,
+    schemas.JobCount,
+    schemas.SuggestionList,
+    schemas.BulkBody,
+    schemas.BulkAnswer,
+    schemas.SettingsView,
+    Overview,
+    Frame,
+    ActivityView,
     schemas.QueueList,
     schemas.LimitBody,
     schemas.Purged,

@@ -16,6 +16,7 @@ from stoker.server.access import Need, check_declared, needs
 from stoker.server.caller import PREFIX, UnsupportedMediaType
 from stoker.server.describe import describe, parameters
 from stoker.server.errors import install_handlers
+from stoker.server.feed import Feed
 from stoker.server.gateway.desk import Desk
 from stoker.server.gateway.http import PATHS, HttpGateway
 from stoker.server.gateway.http import PREFIX as GATEWAY
@@ -27,15 +28,20 @@ from stoker.server.routes import (
     events,
     health,
     jobs,
+    overview,
     queues,
     schedules,
+    search,
     stats,
     workers,
     workflows,
 )
+from stoker.server.watch import Watch
 
 BULK_PATHS = frozenset({f"{PREFIX}/jobs/batch", f"{PREFIX}/workflows"})
 """Paths whose bodies hold many payloads."""
+_BIRTH = 8
+"""Characters that tell one life of the server from the next."""
 _TAGS = [
     {"name": "jobs", "description": "One piece of work each."},
     {"name": "queues", "description": "Named lanes of jobs."},
@@ -91,9 +97,14 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
     api.state.stoker = app
     api.state.traffic = Traffic()
     api.state.streams = Streams()
+    api.state.watch = Watch(app)
+    api.state.feed = Feed(api.state.watch, api.state.streams, birth=app.clock.new_nonce()[:_BIRTH])
     install_handlers(api)
     api.add_exception_handler(UnsupportedMediaType, _on_unsupported)
-    for module in (jobs, queues, workers, dead_letters, schedules, workflows, events, stats):
+    # The searches stand before the jobs: "count" is no job's id.
+    for module in (search, jobs, queues, workers, dead_letters, schedules, workflows):
+        api.include_router(module.router)
+    for module in (events, stats, overview):
         api.include_router(module.router)
     api.include_router(health.router)
     api.include_router(pages.router)

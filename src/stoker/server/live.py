@@ -7,7 +7,7 @@ ones. The number of streams and the life of each are bounded; a browser comes ba
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -51,13 +51,28 @@ class Streams:
     def __init__(self, *, most: int = MOST, longest: float = LONGEST) -> None:
         """Make room for streams."""
         self.open_now = 0
+        self.longest = longest
         self._most = most
-        self._longest = longest
         self._closing = asyncio.Event()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether every stream is to end."""
+        return self._closing.is_set()
 
     def close(self) -> None:
         """End every stream within a second."""
         self._closing.set()
+
+    def begin(self, chunks: AsyncGenerator[bytes, None]) -> Response:
+        """Answer with a stream, if there is room for one more."""
+        if self.open_now >= self._most:
+            return error_response(
+                "too_many_streams",
+                f"{self._most} streams are open, which is the most; close one, or ask now and then",
+                headers={"retry-after": "5"},
+            )
+        return _EventStream(self._counted(chunks))
 
     async def open(self, caller: Caller, job_id: str, *, last_id: str | None) -> Response:
         """Begin a stream.
@@ -69,35 +84,29 @@ class Streams:
         if last_id == _id(job) and job.state in TERMINAL:
             # What an EventSource needs to hear to stop coming back.
             return Response(status_code=204)
-        if self.open_now >= self._most:
-            return error_response(
-                "too_many_streams",
-                f"{self._most} streams are open, which is the most; close one, or ask for the "
-                "job now and then",
-                headers={"retry-after": "5"},
-            )
-        return _EventStream(self._stream(caller, job))
+        return self.begin(self._changes(caller, job))
 
-    async def _stream(self, caller: Caller, job: JobRecord) -> AsyncGenerator[bytes, None]:
+    async def _counted(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self.open_now += 1
         try:
-            async for chunk in self._changes(caller, job):
-                yield chunk
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
         except StokerError as error:
             # The status is sent already: the one way left to say it.
-            yield _event("error", encode_error(Error(detail_of(error))))
+            yield event("error", encode_error(Error(detail_of(error))))
         finally:
             self.open_now -= 1
 
-    async def _changes(self, caller: Caller, job: JobRecord) -> AsyncIterator[bytes]:
+    async def _changes(self, caller: Caller, job: JobRecord) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         began = spoke = loop.time()
         seen: JobRecord | None = None
-        while not self._closing.is_set():
+        while not self.is_closing:
             for chunk in _news(seen, job):
                 spoke = loop.time()
                 yield chunk
-            if job.state in TERMINAL or loop.time() - began > self._longest:
+            if job.state in TERMINAL or loop.time() - began > self.longest:
                 return
             if loop.time() - spoke >= HEARTBEAT:
                 spoke = loop.time()
@@ -119,16 +128,16 @@ async def _something(caller: Caller, job_id: str) -> None:
 def _news(seen: JobRecord | None, job: JobRecord) -> Iterator[bytes]:
     """Say what of a job is new."""
     if job.state in TERMINAL:
-        yield _event(_END, msgspec.json.encode(job), event_id=_id(job))
+        yield event(_END, msgspec.json.encode(job), event_id=_id(job))
         return
     if seen is None or _mark(seen) != _mark(job):
-        yield _event("job", msgspec.json.encode(job), event_id=_id(job))
+        yield event("job", msgspec.json.encode(job), event_id=_id(job))
         return
     if (seen.progress, seen.progress_note) != (job.progress, job.progress_note):
         told = {"progress": job.progress, "note": job.progress_note}
-        yield _event("progress", msgspec.json.encode(told))
+        yield event("progress", msgspec.json.encode(told))
     for line in new_lines(seen.logs, job.logs):
-        yield _event("log", msgspec.json.encode(line))
+        yield event("log", msgspec.json.encode(line))
 
 
 def new_lines(before: Sequence[LogLine], after: Sequence[LogLine]) -> Sequence[LogLine]:
@@ -148,6 +157,7 @@ def _id(job: JobRecord) -> str:
     return f"{job.state}:{job.attempt}"
 
 
-def _event(name: str, data: bytes, *, event_id: str | None = None) -> bytes:
+def event(name: str, data: bytes, *, event_id: str | None = None) -> bytes:
+    """Return one server-sent event; its data are JSON, and so one line."""
     head = f"event: {name}\n" if event_id is None else f"event: {name}\nid: {event_id}\n"
     return b"%bdata: %b\n\n" % (head.encode(), data)

@@ -3,6 +3,7 @@
 import re
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Depends, Query, Request
 
 from stoker.core.clock import Clock
@@ -10,6 +11,7 @@ from stoker.core.duration import instant, seconds
 from stoker.core.errors import InvalidOption, InvalidQuery
 from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, JobQuery
+from stoker.server.search import LONGEST, QUALIFIERS, read_search
 
 MAX_TEXT = 500
 """Characters of a filter's text."""
@@ -29,11 +31,20 @@ When = Annotated[
         description="ISO 8601 with an offset, seconds since 1970, or how long ago: `10m`, `2h`.",
     ),
 ]
+Search = Annotated[
+    str | None,
+    Query(
+        max_length=LONGEST,
+        description="A search, as in the dashboard: `state:dead_letter queue:mail error:refused`.",
+        examples=["state:queued,running task:send_email since:2h"],
+    ),
+]
 
 
 async def job_filter(
     request: Request,
     *,
+    q: Search = None,
     state: Annotated[list[State] | None, Query(description="May be repeated.")] = None,
     queue: Texts = None,
     task: Texts = None,
@@ -53,7 +64,7 @@ async def job_filter(
 ) -> JobQuery:
     """Read the filters of a list of jobs."""
     clock: Clock = request.app.state.stoker.clock
-    return JobQuery(
+    query = JobQuery(
         states=tuple(state or ()),
         queues=tuple(queue or ()),
         tasks=tuple(task or ()),
@@ -65,11 +76,13 @@ async def job_filter(
         submitted_after=moment(since, clock=clock, name="since"),
         submitted_before=moment(until, clock=clock, name="until"),
     )
+    return query if q is None else both(query, search(q, clock=clock))
 
 
 async def dead_filter(
     request: Request,
     *,
+    q: Search = None,
     queue: Texts = None,
     task: Texts = None,
     tenant: Text = None,
@@ -83,6 +96,7 @@ async def dead_filter(
     """Read the filters of a list of dead letters."""
     return await job_filter(
         request,
+        q=q,
         state=[State.DEAD_LETTER],
         queue=queue,
         task=task,
@@ -98,6 +112,39 @@ async def dead_filter(
 
 JobFilter = Annotated[JobQuery, Depends(job_filter)]
 DeadFilter = Annotated[JobQuery, Depends(dead_filter)]
+
+
+def search(text: str, *, clock: Clock) -> JobQuery:
+    """Read a search.
+
+    Raises:
+        InvalidQuery: It means nothing; ``details.position`` says where.
+    """
+
+    def read_moment(value: str, name: str) -> float:
+        return moment(value, clock=clock, name=name) or 0.0
+
+    return read_search(text, moment=read_moment)
+
+
+def both(one: JobQuery, other: JobQuery) -> JobQuery:
+    """Return the query that narrows by the fields of two.
+
+    Raises:
+        InvalidQuery: Both say something about the same field.
+    """
+    empty = JobQuery()
+    given = {
+        field: getattr(other, field)
+        for field in other.__struct_fields__
+        if getattr(other, field) != getattr(empty, field)
+    }
+    for qualifier, field in QUALIFIERS.items():
+        if field in given and getattr(one, field) != getattr(empty, field):
+            raise InvalidQuery(
+                f"the search says {qualifier}:, and there is a parameter for the same; say it once"
+            )
+    return msgspec.structs.replace(one, **given)
 
 
 def moment(value: Any, *, clock: Clock, name: str) -> float | None:

@@ -4,8 +4,9 @@ Structs, not pydantic models: the submit path makes nothing but the bytes that i
 same types give the JSON Schemas of ``/openapi.json``.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -80,6 +81,71 @@ class JobAnswer(msgspec.Struct):
     job: JobRecord
 
 
+class JobCount(msgspec.Struct, kw_only=True):
+    """How many jobs a search means."""
+
+    count: int
+    is_exact: bool
+    """False when counting stopped at its cap: there are at least so many."""
+
+
+class Suggestion(msgspec.Struct, kw_only=True):
+    """One way to go on with a search."""
+
+    text: str
+    """The whole term, quoted where it must be."""
+    note: str
+    """What it is, in a few words."""
+
+
+class SuggestionList(msgspec.Struct):
+    """Ways to go on with a search, the likeliest first."""
+
+    suggestions: list[Suggestion]
+
+
+class BulkBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to do with which jobs: ``ids``, or a search ``q``, or ``all``."""
+
+    action: Literal["cancel", "retry", "delete"]
+    ids: Annotated[tuple[str, ...], msgspec.Meta(max_length=10_000)] = ()
+    q: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)] | None = None
+    all: bool = False
+    """Every job: said in so many words, because an empty body would say it by accident."""
+    cursor: str | None = None
+    """``next_cursor`` of the batch before."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+    """The most jobs in this batch."""
+    rate: Rate | None = None
+    """For ``retry``: jobs a second that become due; null: all at once."""
+    dry_run: bool = False
+    """Only count, up to 10,000."""
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    """For the audit trail. Needed unless it is a dry run."""
+
+
+class BulkAnswer(msgspec.Struct, kw_only=True):
+    """What one batch did."""
+
+    dry_run: bool
+    matched: int
+    """Jobs of this batch; in a dry run, all that match."""
+    is_exact: bool
+    """False in a dry run that stopped at its cap: there are at least so many."""
+    done: int
+    """Jobs that were cancelled, asked to stop, brought back or deleted."""
+    answers: Mapping[str, int]
+    """How many jobs got which answer."""
+    next_cursor: str | None
+    """Give it as ``cursor`` for the next batch; null: everything that matched was taken."""
+
+
+class SettingsView(msgspec.Struct):
+    """The configuration in force, by key; secrets are masked."""
+
+    settings: Mapping[str, Any]
+
+
 class QueueList(msgspec.Struct):
     """All queues, by name."""
 
@@ -108,7 +174,8 @@ class WorkerAnswer(msgspec.Struct):
     """What a worker was told."""
 
     answer: str
-    """``draining``: it finishes what it holds and leaves. ``removed``: it was silent past its time
+    """``draining``: it finishes what it holds and leaves. ``stopping``: it gives back what it holds
+    and leaves. ``removed``: it was silent past its time
     to live, was declared dead, and its jobs were taken back."""
     worker: SessionInfo
 
@@ -216,6 +283,8 @@ class ScheduleView(msgspec.Struct, kw_only=True):
     catch_up: CatchUp
     paused: bool
     next_at: datetime | None
+    in_words: str
+    """The rule in English."""
     next_firings: list[datetime]
     last_at: datetime | None
     last_job_id: str | None

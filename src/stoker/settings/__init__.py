@@ -23,6 +23,7 @@ from stoker.settings.sections import (
     TaskSettings,
     WorkerSettings,
 )
+from stoker.settings.showing import shown
 from stoker.settings.values import Bytes, Seconds, Secret, masked
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "WorkerSettings",
     "load",
     "masked",
+    "shown",
 ]

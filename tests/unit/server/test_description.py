@@ -12,17 +12,24 @@ from stoker.server.http import make_server_app
 from tests.unit.server.asking import Asking
 
 EXPECTED = """
+    GET /api/v1/activity
     GET /api/v1/dead-letters
     POST /api/v1/dead-letters/drop
     POST /api/v1/dead-letters/replay
     GET /api/v1/events
     GET POST /api/v1/jobs
     POST /api/v1/jobs/batch
+    POST /api/v1/jobs/bulk
+    GET /api/v1/jobs/count
+    GET /api/v1/jobs/export
+    GET /api/v1/jobs/suggestions
     DELETE GET /api/v1/jobs/{job_id}
     POST /api/v1/jobs/{job_id}/cancel
     GET /api/v1/jobs/{job_id}/events
     GET /api/v1/jobs/{job_id}/explain
     POST /api/v1/jobs/{job_id}/retry
+    GET /api/v1/live
+    GET /api/v1/overview
     GET /api/v1/queues
     GET /api/v1/queues/{name}
     DELETE /api/v1/queues/{name}/jobs
@@ -34,10 +41,13 @@ EXPECTED = """
     POST /api/v1/scheduled-jobs/{name}/pause
     POST /api/v1/scheduled-jobs/{name}/resume
     POST /api/v1/scheduled-jobs/{name}/run
+    GET /api/v1/settings
     GET /api/v1/stats
     GET /api/v1/tasks
     GET /api/v1/workers
     DELETE GET /api/v1/workers/{worker}
+    POST /api/v1/workers/{worker}/drain
+    POST /api/v1/workers/{worker}/stop
     GET POST /api/v1/workflows
     GET /api/v1/workflows/{workflow_id}
     POST /api/v1/workflows/{workflow_id}/cancel
@@ -133,7 +143,7 @@ async def test_the_examples_of_the_description_are_accepted(
         answer = await ask.send(method, path, media["example"])
         assert answer.status < 300, (name, answer.text)
         accepted.append(path.rpartition("/")[2])
-    assert accepted == ["jobs", "batch", "replay", "drop", "scheduled-jobs", "workflows"]
+    assert accepted == ["bulk", "jobs", "batch", "replay", "drop", "scheduled-jobs", "workflows"]
 
 
 async def test_the_root_leads_to_the_page_and_the_page_loads_nothing_from_elsewhere(

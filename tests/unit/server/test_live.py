@@ -1,14 +1,11 @@
 """What a stream says and how it ends; over a real connection it is tested in tests/integration."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from starlette.types import Message, Scope
 
 from stoker.app.stoker import Stoker
 from stoker.core.job import HeldJob, LogLine, Outcome
@@ -19,65 +16,14 @@ from stoker.server.live import Streams, new_lines
 from stoker.testing import wait_until
 from stoker.testing.conformance.hand import Hand, session_spec
 from tests.unit.server.asking import Asking
+from tests.unit.server.listening import Listener
+from tests.unit.server.listening import listening as listening_at
 
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-class Listener:
-    """A client at the level of ASGI, because an in-process HTTP client reads to the end first."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.status = 0
-        self.gone = asyncio.Event()
-
-    async def receive(self) -> Message:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        self.text += message.get("body", b"").decode()
-
-    @property
-    def events(self) -> list[tuple[str, Any]]:
-        found = []
-        for block in self.text.split("\n\n")[:-1]:
-            lines = dict(line.split(": ", 1) for line in block.splitlines())
-            if "event" in lines:
-                found.append((lines["event"], json.loads(lines["data"])))
-        return found
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name, _ in self.events]
-
-
-@asynccontextmanager
-async def listening(ask: Asking, job_id: str, *, last_id: str = "") -> AsyncIterator[Listener]:
-    listener = Listener()
-    path = f"/api/v1/jobs/{job_id}/events"
-    scope: Scope = {
-        "type": "http",
-        "asgi": {"spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"localhost"), (b"last-event-id", last_id.encode())],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8000),
-    }
-    async with asyncio.TaskGroup() as group:
-        group.create_task(ask.api(scope, listener.receive, listener.send))
-        try:
-            yield listener
-        finally:
-            listener.gone.set()
+def listening(ask: Asking, job_id: str, **options: Any) -> AbstractAsyncContextManager[Listener]:
+    return listening_at(ask, f"/api/v1/jobs/{job_id}/events", **options)
 
 
 def report(hand: Hand, lease: Any, **changes: Any) -> Any:

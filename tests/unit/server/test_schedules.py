@@ -33,7 +33,8 @@ async def test_the_body_of_the_issue_works_as_it_stands(ask: Asking, hand: Hand)
         "UTC",
     )
     assert view["next_at"] == "2030-01-01T09:00:00Z"
-    assert view["next_firings"] == [f"2030-01-0{day}T09:00:00Z" for day in range(1, 6)]
+    assert view["next_firings"] == [f"2030-01-{day:02}T09:00:00Z" for day in range(1, 11)]
+    assert view["in_words"] == "At 09:00 every day"
     assert answer.headers["location"] == "/api/v1/scheduled-jobs/daily-report"
     [event] = await hand.events(Kind.SCHEDULE_PUT)
     assert event.actor == "api:10.1.2.3"

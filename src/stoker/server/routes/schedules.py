@@ -22,7 +22,7 @@ from stoker.server.submitting import records
 
 router = APIRouter(prefix=f"{PREFIX}/scheduled-jobs", tags=["schedules"])
 
-PREVIEWED = 5
+PREVIEWED = 10
 """Firings that are shown ahead."""
 _EXAMPLE = {
     "name": "daily-report",
@@ -244,6 +244,7 @@ def _view(info: ScheduleInfo) -> ScheduleView:
         catch_up=spec.catch_up,
         paused=spec.paused,
         next_at=optional_when(spec.next_at),
+        in_words=_in_words(spec),
         next_firings=[when(at) for at in preview(spec, PREVIEWED)],
         last_at=optional_when(info.last_at),
         last_job_id=info.last_job_id,
@@ -251,3 +252,9 @@ def _view(info: ScheduleInfo) -> ScheduleView:
         created_at=info.created_at,
         updated_at=info.updated_at,
     )
+
+
+def _in_words(spec: ScheduleSpec) -> str:
+    if spec.cron is not None:
+        return cron_rules.in_words(spec.cron)
+    return f"Every {spec.every:g} s" if spec.every is not None else ""

@@ -31,6 +31,28 @@ async def list_workers(
     return reply(WorkerList(await caller.run(lambda store: store.sessions(ended=ended))))
 
 
+@router.post(
+    "/{worker:path}/drain",
+    status_code=202,
+    responses=answers(WorkerAnswer, status=202, refuses=(404, 409)),
+)
+@needs(Need.OPERATE)
+async def drain_worker(request: Request, worker: str) -> Response:
+    """Ask a worker to finish what it runs, to take nothing new, and to leave."""
+    return await _command(Caller(request), worker, Command.DRAIN, "draining")
+
+
+@router.post(
+    "/{worker:path}/stop",
+    status_code=202,
+    responses=answers(WorkerAnswer, status=202, refuses=(404, 409)),
+)
+@needs(Need.OPERATE)
+async def stop_worker(request: Request, worker: str) -> Response:
+    """Ask a worker to interrupt what it runs, to give it back, and to leave."""
+    return await _command(Caller(request), worker, Command.STOP, "stopping")
+
+
 @router.get("/{worker:path}", responses=answers(SessionInfo, refuses=(404,)))
 @needs(Need.READ)
 async def get_worker(request: Request, worker: str) -> Response:
@@ -64,6 +86,15 @@ async def remove_worker(request: Request, worker: str) -> Response:
         )
     now = await _find(caller, found.id)
     return reply(WorkerAnswer("removed" if is_silent else "draining", now), 202)
+
+
+async def _command(caller: Caller, worker: str, command: Command, answer: str) -> Response:
+    found = await _find(caller, worker)
+    told = await caller.run(lambda s: s.set_session([found.id], command, actor=caller.actor))
+    now = await _find(caller, found.id)
+    if not told:
+        raise Refused(f"worker {now.name!r} is gone already: it is {now.state}", id=now.id)
+    return reply(WorkerAnswer(answer, now), 202)
 
 
 async def _find(caller: Caller, worker: str) -> SessionInfo:
