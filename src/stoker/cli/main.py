@@ -40,6 +40,7 @@ _SECTIONS = {
     "Set up": {
         "doctor": ("stoker.cli.doctor:doctor", "Check this machine and the configuration."),
         "config": ("stoker.cli.config:config", "Show the configuration in force."),
+        "keys": ("stoker.cli.keys:keys", "Make, list and revoke API keys."),
         "db": ("stoker.cli.db:db", "Migrate the store's layout."),
         "bench": ("stoker.cli.bench:bench", "Measure rates and latency."),
     },

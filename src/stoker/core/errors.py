@@ -8,7 +8,7 @@
     │   ├── PayloadTooLarge · InvalidOption · InvalidWorkflow · InvalidSchedule · InvalidQuery
     │   └── InvalidConfig · MissingExtra · NotOpen
     ├── NotFound                 JobNotFound · QueueNotFound · WorkerNotFound
-    │                            ScheduleNotFound · WorkflowNotFound
+    │                            ScheduleNotFound · WorkflowNotFound · KeyNotFound
     ├── Refused                  a correct request that the present state forbids
     │   └── IllegalTransition · DuplicateJob · PortInUse
     ├── LeaseLost                this worker no longer owns the job, or its session is dead
@@ -175,6 +175,12 @@ class WorkflowNotFound(NotFound):
     """No workflow has that id."""
 
     code = "workflow_not_found"
+
+
+class KeyNotFound(NotFound):
+    """No valid API key has that id or name."""
+
+    code = "key_not_found"
 
 
 class Refused(StokerError):

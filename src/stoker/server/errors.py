@@ -39,6 +39,7 @@ STATUSES: Mapping[str, int] = {
     "not_found": 404,
     "job_not_found": 404,
     "queue_not_found": 404,
+    "key_not_found": 404,
     "schedule_not_found": 404,
     "worker_not_found": 404,
     "workflow_not_found": 404,
