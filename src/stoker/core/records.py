@@ -94,6 +94,33 @@ class Activity(msgspec.Struct, frozen=True):
     """Seconds from started to settled, summed."""
 
 
+class Spread(msgspec.Struct, frozen=True):
+    """How long the attempts of one task in one queue took that ended in one minute.
+
+    Numbers of attempts by class; `stoker.core.spread` has the classes' bounds.
+    """
+
+    minute_at: datetime
+    """Begin of the minute."""
+    queue: str
+    task: str
+    waited: Mapping[int, int] = {}
+    """From due to leased, of every attempt that ended."""
+    ran: Mapping[int, int] = {}
+    """From started to settled, of those that had started."""
+
+
+class TotalSpread(msgspec.Struct, frozen=True, kw_only=True):
+    """How long all attempts took since the store was made. Nothing in it ever falls."""
+
+    waited: Mapping[int, int] = {}
+    ran: Mapping[int, int] = {}
+    waited_sum: float = 0.0
+    """Seconds."""
+    ran_sum: float = 0.0
+    """Seconds."""
+
+
 class Counts(msgspec.Struct, frozen=True):
     """The store's own counts: right whichever process is asked."""
 
@@ -106,6 +133,9 @@ class Counts(msgspec.Struct, frozen=True):
     """Minutes inside the asked window, oldest first."""
     totals: Mapping[str, int] = {}
     """Activity outcome to its count since the store was made. Never falls."""
+    spreads: list[Spread] = []
+    """How long attempts took, by the minutes of the window in which they ended, oldest first."""
+    spread: TotalSpread = TotalSpread()
 
 
 class QueueInfo(msgspec.Struct, frozen=True):

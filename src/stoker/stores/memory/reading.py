@@ -25,6 +25,7 @@ from stoker.core.records import (
     Tally,
     WorkflowInfo,
 )
+from stoker.core.spread import make_counts
 from stoker.stores.memory.matching import matching_newest_first
 from stoker.stores.memory.world import DAY, MINUTE, Flow, Job, Line, Session, World
 
@@ -114,7 +115,7 @@ def counts(world: World, window: float) -> Counts:
         if count
     ]
     oldest = {line.name: job.run_at for line in lines if (job := line.oldest(world.jobs, None))}
-    return Counts(
+    return make_counts(
         now=when(world.now),
         tallies=tallies,
         oldest={name: when(run_at) for name, run_at in oldest.items()},

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stoker.core import rules
+from stoker.core import rules, spread
 from stoker.core.clock import Clock
 from stoker.core.duration import optional_when, when
 from stoker.core.events import EventRecord, Kind
@@ -342,8 +342,10 @@ class World:
             job.session.held.pop(job.id, None)
         job.session = None
         job.deadline_at = None
-        ran = 0.0 if attempt.started_at is None else self.now - attempt.started_at
-        self.count(job, outcome, waited=attempt.leased_at - attempt.due_at, ran=ran)
+        ran = None if attempt.started_at is None else self.now - attempt.started_at
+        waited = attempt.leased_at - attempt.due_at
+        self.count(job, outcome, waited=waited, ran=ran or 0.0)
+        self._spread(job, waited, ran)
 
     def bury(self, job: Job, event: Event, actor: str) -> None:
         """Make a dead letter, count it and write it down."""
@@ -398,6 +400,14 @@ class World:
         cell[1] += waited
         cell[2] += ran
         self.totals[outcome] += 1
+
+    def _spread(self, job: Job, waited: float, ran: float | None) -> None:
+        """Count the classes that an attempt's wait and run fall into."""
+        self.count(job, spread.WAITED_MARKS[spread.class_of(waited)])
+        self.totals[spread.WAITED_SUM] += round(waited * spread.MICROSECONDS)
+        if ran is not None:
+            self.count(job, spread.RAN_MARKS[spread.class_of(ran)])
+            self.totals[spread.RAN_SUM] += round(ran * spread.MICROSECONDS)
 
     def log(
         self,

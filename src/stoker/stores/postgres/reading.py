@@ -23,6 +23,7 @@ from stoker.core.records import (
     Tally,
     WorkflowInfo,
 )
+from stoker.core.spread import make_counts
 from stoker.stores.postgres.matching import Conditions, check_limit, place
 from stoker.stores.postgres.phrases import STATES, clean, priority_of, text_of
 from stoker.stores.postgres.planning import decode_spec
@@ -59,15 +60,15 @@ _ACTIVITY = """
                               ORDER BY minute, queue, task, outcome), '[]') FROM (
         SELECT minute, queue, task, outcome, sum(n) AS n, sum(waited) AS waited, sum(ran) AS ran
         FROM (SELECT minute, queue, task, outcome, n, waited, ran FROM @activity
-              UNION ALL SELECT minute, queue, task, outcome, n, waited, ran FROM @deltas
-              WHERE outcome IS NOT NULL) AS b
+              UNION ALL SELECT b.minute, d.queue, d.task, b.outcome, b.n, b.waited, b.ran
+              FROM @deltas AS d, @booked(d) AS b WHERE b.minute IS NOT NULL) AS b
         WHERE minute >= floor(({moment} - $2::float8) / 60) * 60 AND $2::float8 > 0
         GROUP BY minute, queue, task, outcome) AS a)"""
 _TOTALS = """
     (SELECT coalesce(json_object_agg(outcome, n), '{}') FROM (
         SELECT outcome, sum(n) AS n FROM (
             SELECT outcome, n FROM @totals
-            UNION ALL SELECT outcome, n FROM @deltas WHERE outcome IS NOT NULL) AS b
+            UNION ALL SELECT b.outcome, b.n FROM @deltas AS d, @booked(d) AS b) AS b
         GROUP BY outcome) AS t)"""
 _PARTS = {
     "{tallies}": _TALLIES,
@@ -210,7 +211,7 @@ def page(query: JobQuery, cursor: str | None, limit: int) -> tuple[str, tuple[An
 def counts(text: str) -> Counts:
     """Return what `COUNTS` found."""
     found = _read_counts(text)
-    return Counts(
+    return make_counts(
         now=when(found.now),
         tallies=[
             Tally(queue, priority_of(rank), STATES[state], n)

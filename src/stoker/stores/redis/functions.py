@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from stoker.core import rules
+from stoker.core import rules, spread
 from stoker.core.events import Kind
 from stoker.core.job import ErrorInfo, Outcome
 from stoker.core.lifecycle import LIVE, TABLE, Event, State
@@ -152,6 +152,7 @@ def _numbers() -> dict[str, Any]:
         **codes,
         "BLOCK": 256,
         "BLOCKS_A_CALL": 4,
+        "CLASSES": len(spread.BOUNDS),
         "CONFIRM_SHARE": rules.CONFIRM_SHARE,
         "DEADLINE_GRACE": rules.DEADLINE_GRACE,
         "EVENTS_KEPT": EVENTS_KEPT,

@@ -22,6 +22,7 @@ from stoker.core.records import (
     Tally,
     WorkflowInfo,
 )
+from stoker.core.spread import make_counts
 from stoker.stores.redis.exchanging import session_of
 from stoker.stores.redis.functions import STATES
 from stoker.stores.redis.records import No, unpack
@@ -29,7 +30,7 @@ from stoker.stores.redis.records import No, unpack
 DAY = 86_400.0
 Row = Sequence[Any]
 _Tallies = dict[tuple[str, int, State], int]
-_CELL = re.compile(rb"([nwr]):([a-z_]+):(\d+):(.*)", re.DOTALL)
+_CELL = re.compile(rb"([nwr]):([a-z_0-9]+):(\d+):(.*)", re.DOTALL)
 
 
 class _Event(msgspec.Struct, array_like=True, gc=False):
@@ -72,7 +73,7 @@ def counts_of(reply: Row) -> Counts:
     """Return the store's counts."""
     now, tallies, queues, totals, minutes = reply
     found = _tallies(tallies)
-    return Counts(
+    return make_counts(
         now=when(float(now)),
         tallies=[
             Tally(queue, PRIORITIES[rank], state, count)

@@ -101,24 +101,25 @@ class _Sums:
     """Completed attempts by queue, priority and task."""
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[str, int, str], list[float]] = {}
+        self._cells: dict[tuple[str, int, str], tuple[list[float], list[float]]] = {}
 
     def add(self, queue: str, priority: int, task: str, waited: float, ran: float | None) -> None:
         key = (queue, priority, task)
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._cells[key] = [0, 0.0, 0.0]
-        cell[0] += 1
-        cell[1] += waited
+            cell = self._cells[key] = ([], [])
+        cell[0].append(waited)
         if ran is not None:
-            cell[2] += ran
+            cell[1].append(ran)
 
     def write(self, tx: Transaction) -> None:
         outcome = Outcome.COMPLETED.value
-        for (queue, priority, task), (n, waited, ran) in self._cells.items():
-            tx.tally(queue, priority, ASSIGNED, None, -int(n))
-            tx.tally(queue, priority, COMPLETED, None, int(n))
-            tx.count(queue, task, outcome, n=int(n), waited=waited, ran=ran)
+        for (queue, priority, task), (waits, runs) in self._cells.items():
+            n = len(waits)
+            tx.tally(queue, priority, ASSIGNED, None, -n)
+            tx.tally(queue, priority, COMPLETED, None, n)
+            tx.count(queue, task, outcome, n=n, waited=sum(waits), ran=sum(runs))
+            tx.spread(queue, task, waits, runs)
             tx.books.freed.add(queue)
 
 

@@ -22,6 +22,7 @@ from stoker.core.records import (
     Tally,
     WorkflowInfo,
 )
+from stoker.core.spread import make_counts
 from stoker.stores.sqlite.matching import ALL_CODES, Conditions, check_limit, place
 from stoker.stores.sqlite.phrases import ASSIGNED, RUNNING, STATES, phrase, priority_of
 from stoker.stores.sqlite.planning import decode_spec
@@ -175,7 +176,7 @@ def find(db: apsw.Connection, query: JobQuery, cursor: str | None, limit: int) -
 def counts(db: apsw.Connection, now: float, window: float) -> Counts:
     """See `Store.counts`."""
     tallies = _tallies(db)
-    return Counts(
+    return make_counts(
         now=when(now),
         tallies=[Tally(q, priority_of(p), STATES[s], n) for q, p, s, n in tallies],
         oldest={name: when(due_at) for name, due_at in _oldest(db).items()},

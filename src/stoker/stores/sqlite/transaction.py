@@ -15,6 +15,14 @@ from stoker.core.clock import Clock
 from stoker.core.events import Event, Kind
 from stoker.core.lifecycle import Event as Move
 from stoker.core.lifecycle import move
+from stoker.core.spread import (
+    MICROSECONDS,
+    RAN_MARKS,
+    RAN_SUM,
+    WAITED_MARKS,
+    WAITED_SUM,
+    class_of,
+)
 from stoker.stores.sqlite.phrases import (
     CODES,
     LEASED_CODES,
@@ -272,7 +280,28 @@ class Transaction:
         cell[0] += n
         cell[1] += waited
         cell[2] += ran
-        self.books.totals[outcome] = self.books.totals.get(outcome, 0) + n
+        self._add_total(outcome, n)
+
+    def spread(self, queue: str, task: str, waits: Iterable[float], runs: Iterable[float]) -> None:
+        """Count the classes that waits and runs of attempts fall into."""
+        ways = (
+            (waits, WAITED_MARKS, WAITED_SUM),
+            (runs, RAN_MARKS, RAN_SUM),
+        )
+        for durations, marks, whole in ways:
+            found: dict[int, int] = {}
+            seconds = 0.0
+            for duration in durations:
+                number = class_of(duration)
+                found[number] = found.get(number, 0) + 1
+                seconds += duration
+            for number, n in found.items():
+                self.count(queue, task, marks[number], n=n)
+            if found:
+                self._add_total(whole, round(seconds * MICROSECONDS))
+
+    def _add_total(self, name: str, n: int) -> None:
+        self.books.totals[name] = self.books.totals.get(name, 0) + n
 
     def log(
         self,

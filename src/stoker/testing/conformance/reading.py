@@ -10,8 +10,9 @@ from stoker.core.errors import InvalidQuery, NotOpen
 from stoker.core.events import Event, Kind
 from stoker.core.job import ErrorInfo, Outcome, Priority
 from stoker.core.lifecycle import State
-from stoker.core.records import MAX_PAGE, EventQuery, JobQuery, Tally
+from stoker.core.records import MAX_PAGE, EventQuery, JobQuery, Tally, TotalSpread
 from stoker.core.retry import RetryPolicy
+from stoker.core.spread import BOUNDS
 from stoker.core.store import Store
 from stoker.testing.clock import FakeClock
 from stoker.testing.conformance.hand import Hand
@@ -226,6 +227,53 @@ class Counting(StoreSuite):
         assert done.waited == pytest.approx(10.0)
         assert done.ran == pytest.approx(4.0)
 
+    async def test_how_long_attempts_took_is_counted_by_classes(self, hand: Hand) -> None:
+        for waited, ran in ((4.0, 1.5), (4.0, 2.5), (0.0, 0.0)):
+            job_id = await hand.put(task="mail", queue="post")
+            hand.clock.advance(waited)
+            lease = await hand.take(job_id)
+            hand.clock.advance(3.0)
+            await hand.settle(lease, ran_for=ran)
+        counts = await hand.store.counts(window=3_600)
+        waits: dict[int, int] = {}
+        for spread in counts.spreads:
+            assert (spread.queue, spread.task) == ("post", "mail")
+            for number, count in spread.waited.items():
+                waits[number] = waits.get(number, 0) + count
+        # 4 s is above 2.048 s and not above 4.096 s; no wait at all is in the first class.
+        assert waits == {0: 1, 12: 2} == dict(counts.spread.waited)
+        assert counts.spread.waited_sum == pytest.approx(8.0)
+        # 1.5 s: up to 2.048; 2.5 s: up to 4.096.
+        assert dict(counts.spread.ran) == {0: 1, 11: 1, 12: 1}
+        assert counts.spread.ran_sum == pytest.approx(4.0)
+        assert not any(name.startswith(("waited", "ran")) for name in counts.totals)
+
+    async def test_every_bound_belongs_to_the_class_below(self, hand: Hand) -> None:
+        for number, bound in enumerate(BOUNDS):
+            lease = await hand.take(await hand.put())
+            # Nothing is exact about a clock of seconds since 1970: a little beside the bound.
+            await hand.settle(lease, ran_for=bound * 1.01)
+            lease = await hand.take(await hand.put())
+            await hand.settle(lease, ran_for=bound * 0.99)
+            ran = (await hand.store.counts()).spread.ran
+            assert (ran[number], ran[number + 1]) == (2 if number else 1, 1)
+
+    async def test_an_attempt_that_never_began_has_waited_and_not_run(self, hand: Hand) -> None:
+        await hand.finish(await hand.put(), Outcome.RELEASED, ran_for=None)
+        await hand.finish(await hand.put(), Outcome.FAILED, ran_for=5.0)
+        spread = (await hand.store.counts()).spread
+        assert (sum(spread.waited.values()), sum(spread.ran.values())) == (2, 1)
+        assert spread.ran_sum == pytest.approx(5.0)
+
+    async def test_how_long_attempts_took_outlives_their_jobs(self, hand: Hand) -> None:
+        job_id = await hand.put()
+        await hand.finish(job_id, ran_for=5.0)
+        before = (await hand.store.counts()).spread
+        await hand.store.purge(JobQuery(ids=(job_id,)))
+        hand.clock.advance(7_200)
+        counts = await hand.store.counts(window=3_600)
+        assert (counts.spread, counts.spreads) == (before, [])
+
     async def test_activity_is_told_by_the_minute_oldest_first(self, hand: Hand) -> None:
         start = hand.clock.now()
         for _ in range(3):
@@ -251,6 +299,7 @@ class Counting(StoreSuite):
         counts = await hand.store.counts(window=60)
         assert [tally for tally in counts.tallies if tally.count] == []
         assert (dict(counts.oldest), counts.activity, dict(counts.totals)) == ({}, [], {})
+        assert (counts.spreads, counts.spread) == ([], TotalSpread())
 
 
 class Trail(StoreSuite):

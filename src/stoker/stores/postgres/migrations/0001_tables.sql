@@ -136,7 +136,8 @@ CREATE TABLE queues (
 
 -- What transactions add to the books, each a few lines that nobody else waits for. They are
 -- folded into tallies, activity and totals now and then; whoever counts adds both up.
--- A line with a state is for tallies, one with an outcome for activity and totals.
+-- A line with a state is for tallies, one with an outcome for activity and totals. Lines of attempts
+-- are told apart by the classes of durations that they fell into.
 CREATE TABLE deltas (
     queue    text COLLATE "C" NOT NULL,
     task     text COLLATE "C",
@@ -146,12 +147,30 @@ CREATE TABLE deltas (
     waited   double precision NOT NULL DEFAULT 0,
     ran      double precision NOT NULL DEFAULT 0,
     priority smallint,
-    state    smallint
+    state    smallint,
+    wait_class smallint,
+    ran_class  smallint
 ) WITH (
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 2000,
     autovacuum_vacuum_cost_delay = 0
 );
+
+-- What the lines mean for the books: each counts for its outcome, and an attempt for its classes too,
+-- under the marks of stoker.core.spread. Without a minute it counts for the totals alone.
+CREATE FUNCTION booked(d deltas)
+RETURNS TABLE (minute bigint, outcome text, n bigint, waited double precision, ran double precision)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT v.* FROM (VALUES
+        (d.minute, d.outcome, d.n, d.waited, d.ran),
+        (d.minute, 'waited_' || d.wait_class, d.n, 0, 0),
+        (d.minute, 'ran_' || d.ran_class, d.n, 0, 0),
+        (NULL, CASE WHEN d.wait_class IS NOT NULL THEN 'waited_us' END,
+         round(d.waited * 1e6)::bigint, 0, 0),
+        (NULL, CASE WHEN d.ran_class IS NOT NULL THEN 'ran_us' END,
+         round(d.ran * 1e6)::bigint, 0, 0)
+    ) AS v (minute, outcome, n, waited, ran) WHERE v.outcome IS NOT NULL
+$$;
 
 -- Assigned and running jobs are tallied together, as assigned.
 CREATE TABLE tallies (
@@ -282,6 +301,7 @@ DROP TABLE workflows;
 DROP TABLE totals;
 DROP TABLE activity;
 DROP TABLE tallies;
+DROP FUNCTION booked;
 DROP TABLE deltas;
 DROP TABLE queues;
 DROP TABLE logs;

@@ -26,6 +26,16 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT (floor(p_now / 60) * 60)::bigint
 $$;
 
+-- The class that a duration falls into: how many bounds of stoker.core.spread are below it. Both are
+-- turned round, because a bound belongs to the class below.
+CREATE FUNCTION class_of(p_seconds double precision) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 28 - width_bucket(-p_seconds,
+        '{-134217.728,-67108.864,-33554.432,-16777.216,-8388.608,-4194.304,-2097.152,
+         -1048.576,-524.288,-262.144,-131.072,-65.536,-32.768,-16.384,-8.192,-4.096,-2.048,
+         -1.024,-0.512,-0.256,-0.128,-0.064,-0.032,-0.016,-0.008,-0.004,-0.002,-0.001}'::double precision[])
+$$;
+
 -- Serializes the commands that move jobs through workflows.
 CREATE FUNCTION lock_graph() RETURNS void
 LANGUAGE sql VOLATILE AS $$
@@ -238,19 +248,23 @@ BEGIN
         FROM decided AS e WHERE j.seq = e.seq AND j.seq = ANY (v_seqs)
         RETURNING j.seq, j.id, j.queue, j.priority, j.task, j.links, j.worker, j.state,
                   e.outcome, e.code, j.leased_at - e.due_at AS waited,
-                  coalesce(p_now - j.started_at, 0) AS ran
+                  p_now - j.started_at AS ran, class_of(j.leased_at - e.due_at) AS wait_class,
+                  class_of(p_now - j.started_at) AS ran_class
     ), booked AS (
-        INSERT INTO deltas (queue, priority, state, minute, task, outcome, n, waited, ran)
-        SELECT queue, priority, 3, NULL::bigint, NULL, NULL, -count(*), 0, 0
+        INSERT INTO deltas (queue, priority, state, minute, task, outcome, n, waited, ran,
+                            wait_class, ran_class)
+        SELECT queue, priority, 3, NULL::bigint, NULL, NULL, -count(*), 0, 0,
+               NULL::integer, NULL::integer
         FROM moved GROUP BY queue, priority
         UNION ALL
-        SELECT queue, priority, state, NULL, NULL, NULL, count(*), 0, 0
+        SELECT queue, priority, state, NULL, NULL, NULL, count(*), 0, 0, NULL, NULL
         FROM moved GROUP BY queue, priority, state
         UNION ALL
-        SELECT queue, NULL, NULL, minute_of(p_now), task, outcome, count(*), sum(waited), sum(ran)
-        FROM moved GROUP BY queue, task, outcome
+        SELECT queue, NULL, NULL, minute_of(p_now), task, outcome, count(*), sum(waited),
+               coalesce(sum(ran), 0), wait_class, ran_class
+        FROM moved GROUP BY queue, task, outcome, wait_class, ran_class
         UNION ALL
-        SELECT queue, NULL, NULL, minute_of(p_now), task, 'dead', count(*), 0, 0
+        SELECT queue, NULL, NULL, minute_of(p_now), task, 'dead', count(*), 0, 0, NULL, NULL
         FROM moved WHERE state = 7 GROUP BY queue, task
     ), written AS (
         INSERT INTO events (at, kind, actor, job_id, queue, worker, details)
@@ -671,7 +685,9 @@ BEGIN
             WHERE j.seq = t.seq AND j.seq = ANY (ARRAY(SELECT seq FROM told))
               AND j.epoch = t.epoch AND j.nonce = t.nonce AND j.state BETWEEN 3 AND 4
             RETURNING j.*, t.result AS told_result, t.place,
-                      coalesce(j.started_at, v_now - t.ran) AS began
+                      coalesce(j.started_at, v_now - t.ran) AS began,
+                      class_of(j.leased_at - j.due_at) AS wait_class,
+                      class_of(v_now - coalesce(j.started_at, v_now - t.ran)) AS ran_class
         ), made AS (
             INSERT INTO ended (
                 seq, session, due_at, submitted_at, leased_at, started_at, deadline_at,
@@ -688,14 +704,16 @@ BEGIN
                 payload, told_result
             FROM gone
         ), booked AS (
-            INSERT INTO deltas (queue, priority, state, minute, task, outcome, n, waited, ran)
-            SELECT queue, priority, s.state, NULL::bigint, NULL, NULL, s.sign * count(*), 0, 0
+            INSERT INTO deltas (queue, priority, state, minute, task, outcome, n, waited, ran,
+                                wait_class, ran_class)
+            SELECT queue, priority, s.state, NULL::bigint, NULL, NULL, s.sign * count(*), 0, 0,
+                   NULL::integer, NULL::integer
             FROM gone, (VALUES (3, -1), (6, 1)) AS s (state, sign)
             GROUP BY queue, priority, s.state, s.sign
             UNION ALL
             SELECT queue, NULL, NULL, minute_of(v_now), task, 'completed', count(*),
-                   sum(leased_at - due_at), coalesce(sum(v_now - began), 0)
-            FROM gone GROUP BY queue, task
+                   sum(leased_at - due_at), coalesce(sum(v_now - began), 0), wait_class, ran_class
+            FROM gone GROUP BY queue, task, wait_class, ran_class
         )
         SELECT array_agg(place), array_agg(seq) FILTER (WHERE links & 2 <> 0),
                array_agg(DISTINCT queue)
@@ -1171,5 +1189,6 @@ DROP FUNCTION fault_fold;
 DROP FUNCTION fault;
 DROP FUNCTION lock_trail;
 DROP FUNCTION lock_graph;
+DROP FUNCTION class_of;
 DROP FUNCTION minute_of;
 DROP FUNCTION moment;

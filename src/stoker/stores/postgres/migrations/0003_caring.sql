@@ -17,14 +17,16 @@ BEGIN
         SELECT queue, priority, state, sum(n) FROM gone WHERE state IS NOT NULL
         GROUP BY queue, priority, state
         ON CONFLICT (queue, priority, state) DO UPDATE SET n = t.n + excluded.n
+    ), told AS MATERIALIZED (
+        SELECT g.queue, g.task, b.* FROM gone AS g, booked(g::deltas) AS b
     ), counted AS (
         INSERT INTO totals AS t (outcome, n)
-        SELECT outcome, sum(n) FROM gone WHERE outcome IS NOT NULL GROUP BY outcome
+        SELECT outcome, sum(n) FROM told GROUP BY outcome
         ON CONFLICT (outcome) DO UPDATE SET n = t.n + excluded.n
     )
     INSERT INTO activity AS a (minute, queue, task, outcome, n, waited, ran)
     SELECT minute, queue, task, outcome, sum(n), sum(waited), sum(ran)
-    FROM gone WHERE outcome IS NOT NULL GROUP BY minute, queue, task, outcome
+    FROM told WHERE minute IS NOT NULL GROUP BY minute, queue, task, outcome
     ON CONFLICT (minute, queue, task, outcome) DO UPDATE SET
         n = a.n + excluded.n, waited = a.waited + excluded.waited, ran = a.ran + excluded.ran;
     DELETE FROM activity WHERE minute < p_now - 86460;

@@ -17,6 +17,17 @@ local function count(k, outcome, waited, ran)
   found[3] = found[3] + (ran or 0)
 end
 
+-- Counts the class that a duration falls into; the mirror of `stoker.core.spread.class_of`.
+local function spread(k, kind, seconds)
+  local number = 0
+  if seconds > 0.001 then
+    local mantissa, exponent = math.frexp(seconds * 1000)
+    number = math.min(mantissa > 0.5 and exponent or exponent - 1, X.CLASSES)
+  end
+  count(k, kind .. number)
+  W.summed[kind] = (W.summed[kind] or 0) + seconds
+end
+
 -- Writes a line into the audit trail. `details` is a table of plain values, or JSON as text.
 local function log(kind, actor, k, queue, worker, details)
   local id = false
@@ -47,6 +58,9 @@ local function write_minute()
       if sums[3] ~= 0 then redis.call('HINCRBYFLOAT', key, 'r:' .. cell, sums[3]) end
       redis.call('HINCRBY', W.p .. K.TOTALS, outcome, sums[1])
     end
+  end
+  for kind, seconds in pairs(W.summed) do
+    redis.call('HINCRBY', W.p .. K.TOTALS, kind .. 'us', string.format('%.0f', seconds * 1e6))
   end
   if new then redis.call('EXPIRE', key, X.MINUTE_KEEP) end
 end

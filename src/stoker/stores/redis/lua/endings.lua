@@ -83,8 +83,11 @@ local function end_try(k, outcome, error, ran_for)
   if not r[F.STARTED_AT] and ran_for then r[F.STARTED_AT] = W.now - ran_for end
   r[F.ENDED_AT], r[F.OUTCOME], r[F.TRY_ERROR] = W.now, outcome, error or false
   r[F.SESSION], r[F.DEADLINE_AT] = false, false
-  local ran = r[F.STARTED_AT] and W.now - r[F.STARTED_AT] or 0
-  count(k, outcome, r[F.LEASED_AT] - r[F.TRY_DUE_AT], ran)
+  local waited = r[F.LEASED_AT] - r[F.TRY_DUE_AT]
+  local ran = r[F.STARTED_AT] and W.now - r[F.STARTED_AT]
+  count(k, outcome, waited, ran)
+  spread(k, 'waited_', waited)
+  if ran then spread(k, 'ran_', ran) end
   touch(k)
 end
 

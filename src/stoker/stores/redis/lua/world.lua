@@ -23,7 +23,7 @@ local function begin(keys, args)
     p = keys[1], now = now,
     jobs = {}, state = {}, place = {}, score = {}, limit = {},
     dirty = {}, order = {}, gone = {}, heads = {}, tries = {}, texts = {}, held = {},
-    rung = {}, freed = {}, counted = {}, events = {}, kof = {}, holders = {},
+    rung = {}, freed = {}, counted = {}, summed = {}, events = {}, kof = {}, holders = {},
   }
   return args[2] and cmsgpack.unpack(args[2])
 end
