@@ -12,7 +12,8 @@ from stoker.core.broker import BrokerStatus
 from stoker.core.events import EventRecord, Kind
 from stoker.core.job import SessionInfo
 from stoker.core.lifecycle import State
-from stoker.core.records import Activity, Counts, QueueInfo
+from stoker.core.records import Activity, Counts, QueueInfo, Spread
+from stoker.core.spread import added, percentile
 
 WINDOW = 3600.0
 """Seconds that the first screen looks back."""
@@ -21,6 +22,8 @@ MOST_TASKS = 10
 MOST_NAMES = 100
 """Queues or tasks whose activity is told one by one; those with the most of it."""
 MINUTE = timedelta(minutes=1)
+RECENT = 5 * MINUTE
+"""How far the percentiles look back that are told as those of now."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +57,32 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     """False when there are more of them than were looked at."""
 
 
+class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds that half, 95 and 99 of a hundred attempts did not exceed.
+
+    Classes of durations double, so each is right within a factor of two.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """How long attempts took that ended inside some time; None when none did."""
+
+    wait: Percentiles | None
+    """From due to leased: the start delay."""
+    run: Percentiles | None
+    """From started to settled."""
+
+
+class MinuteTimes(Times, frozen=True, kw_only=True):
+    """How long attempts took that ended in one minute."""
+
+    minute_at: datetime
+
+
 class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The store, as this server sees it."""
 
@@ -85,6 +114,10 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs by priority and state."""
     rates: Rates | None
     """None in the first frame of a server that was not watched before."""
+    times: Times
+    """Over the last five minutes."""
+    minutes: list[MinuteTimes]
+    """Over the last hour, oldest first; minutes in which no attempt ended are left out."""
     failing: list[FailingTask]
     """The tasks with the most failures, the worst first."""
     dead_letters: DeadLetters
@@ -107,6 +140,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from due to leased, over the attempts that ended inside the window."""
     mean_run: float | None
     """Seconds from started to settled."""
+    times: Times
 
 
 class ActivityView(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +176,8 @@ def look_over(
         stats=msgspec.structs.replace(stats, throughput=throughput),
         matrix=matrix_of(counts),
         rates=rates,
+        times=times_of(s for s in counts.spreads if s.minute_at > counts.now - RECENT),
+        minutes=minute_times(counts.spreads),
         failing=failing_tasks(counts.activity),
         dead_letters=dead_letters,
         store=store,
@@ -180,6 +216,27 @@ def rates_between(before: Counts, after: Counts) -> Rates | None:
 def has_moved(before: Counts, after: Counts) -> bool:
     """Whether any job changed its state between two looks, as far as counts can tell."""
     return before.totals != after.totals or before.tallies != after.tallies
+
+
+def times_of(spreads: Iterable[Spread]) -> Times:
+    """Return how long the attempts behind some spreads took."""
+    some = list(spreads)
+    return Times(
+        wait=_percentiles(added(spread.waited for spread in some)),
+        run=_percentiles(added(spread.ran for spread in some)),
+    )
+
+
+def minute_times(spreads: Sequence[Spread]) -> list[MinuteTimes]:
+    """Return how long attempts took, minute by minute, oldest first."""
+    minutes: dict[datetime, list[Spread]] = {}
+    for spread in spreads:
+        minutes.setdefault(spread.minute_at, []).append(spread)
+    found = {minute_at: times_of(some) for minute_at, some in sorted(minutes.items())}
+    return [
+        MinuteTimes(minute_at=minute_at, wait=times.wait, run=times.run)
+        for minute_at, times in found.items()
+    ]
 
 
 def failing_tasks(activity: Sequence[Activity], *, most: int = MOST_TASKS) -> list[FailingTask]:
@@ -236,17 +293,28 @@ def activity_by(
     by_name: dict[str, list[Activity]] = {}
     for line in counts.activity:
         by_name.setdefault(line.queue if kind == "queue" else line.task, []).append(line)
+    spreads: dict[str, list[Spread]] = {}
+    for spread in counts.spreads:
+        if spread.minute_at >= begin:
+            name = spread.queue if kind == "queue" else spread.task
+            spreads.setdefault(name, []).append(spread)
     busiest = sorted(by_name, key=lambda name: -sum(line.count for line in by_name[name]))
     return ActivityView(
         now=counts.now,
         begin_at=begin,
         minutes=length,
-        series=[_series(name, by_name[name], begin, length) for name in sorted(busiest[:most])],
+        series=[
+            _series(name, by_name[name], times_of(spreads.get(name, ())), begin, length)
+            for name in sorted(busiest[:most])
+        ],
         is_complete=len(busiest) <= most,
     )
 
 
-def _series(name: str, lines: Sequence[Activity], begin: datetime, length: int) -> Series:
+def _series(
+    name: str, lines: Sequence[Activity], times: Times, begin: datetime, length: int
+) -> Series:
+    lines = [line for line in lines if line.minute_at >= begin]
     columns = {column: [0] * length for column in ("submitted", "completed", "failed")}
     for line in lines:
         place, column = _place(line, begin), _column(line)
@@ -258,14 +326,27 @@ def _series(name: str, lines: Sequence[Activity], begin: datetime, length: int) 
         **columns,
         mean_wait=sum(line.waited for line in lines) / ended if ended else None,
         mean_run=sum(line.ran for line in lines) / ended if ended else None,
+        times=times,
     )
+
+
+def _percentiles(classes: Mapping[int, int]) -> Percentiles | None:
+    p50, p95, p99 = (percentile(classes, share) for share in (0.5, 0.95, 0.99))
+    if p50 is None or p95 is None or p99 is None:
+        return None
+    return Percentiles(p50=p50, p95=p95, p99=p99)
 
 
 def _span(now: datetime, window: float) -> tuple[datetime, int]:
     """Return the begin of the first minute and the number of minutes; the last one still runs."""
     length = max(1, round(window / 60))
-    last = now.replace(second=0, microsecond=0)
+    last = minute_of(now)
     return last - (length - 1) * MINUTE, length
+
+
+def minute_of(moment: datetime) -> datetime:
+    """Return the begin of the minute."""
+    return moment.replace(second=0, microsecond=0)
 
 
 def _place(line: Activity, begin: datetime) -> int:

@@ -7,6 +7,7 @@ goes on. With nobody watching, nobody asks the store.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from stoker.app.overview import (
     has_moved,
     keeper_of,
     look_over,
+    minute_of,
     rates_between,
 )
 from stoker.app.stats import Grouping
@@ -28,7 +30,7 @@ from stoker.core.errors import StokerError
 from stoker.core.events import Kind
 from stoker.core.job import SessionInfo
 from stoker.core.lifecycle import State
-from stoker.core.records import Counts, EventQuery, JobQuery, QueueInfo
+from stoker.core.records import Activity, Counts, EventQuery, JobQuery, QueueInfo, Spread
 from stoker.core.store import Store
 
 T = TypeVar("T")
@@ -37,6 +39,8 @@ EVERY = 1.0
 """Seconds between two looks, at least."""
 SELDOM = 10.0
 """Seconds for which dead letters and the keeper are remembered: they change slowly."""
+FRESH = 120.0
+"""Seconds of the past that are asked for with each look; what lies before does not change."""
 LOOKED_AT = 200
 """Dead letters that are grouped."""
 _OFFICE = (Kind.KEEPER_ELECTED, Kind.KEEPER_RESIGNED)
@@ -84,6 +88,7 @@ class Watch:
         self._seen: Seen | None = None
         self._taken = float("-inf")
         self._trouble: StokerError | None = None
+        self._hour = _Hour()
         self._letters = _Remembered(seldom, _dead_letters)
         self._keeper = _Remembered(seldom, _keeper)
 
@@ -135,7 +140,7 @@ class Watch:
         before, began = self._seen, _now()
         await store.get(["overview"])
         latency = _now() - began
-        counts = await store.counts(window=WINDOW)
+        counts = await self._hour.of(store)
         queues = await store.queues()
         sessions = await store.sessions()
         overview = look_over(
@@ -163,6 +168,39 @@ class Watch:
             seq = before.frame.seq + 1
             revision = before.frame.revision + has_moved(before.counts, counts)
         return Frame(seq=seq, revision=revision, every=self.every, overview=overview)
+
+
+class _Hour:
+    """Counts of the last hour, of which only the last minutes are asked for: the rest is over."""
+
+    def __init__(self) -> None:
+        self._counts: Counts | None = None
+
+    async def of(self, store: Store) -> Counts:
+        before = self._counts
+        fresh = await store.counts(window=FRESH)
+        # By the store's clock: ours may stand still while the machine sleeps.
+        if before is None or not 0 <= (fresh.now - before.now).total_seconds() <= FRESH / 2:
+            fresh = await store.counts(window=WINDOW)
+        else:
+            fresh = _joined(before, fresh)
+        self._counts = fresh
+        return fresh
+
+
+def _joined(before: Counts, fresh: Counts) -> Counts:
+    """Put the minutes of an earlier answer before those of a fresh one."""
+    first = minute_of(fresh.now - timedelta(seconds=FRESH))
+    last = minute_of(fresh.now - timedelta(seconds=WINDOW))
+
+    def is_kept(line: Activity | Spread) -> bool:
+        return last <= line.minute_at < first
+
+    return msgspec.structs.replace(
+        fresh,
+        activity=[*(a for a in before.activity if is_kept(a)), *fresh.activity],
+        spreads=[*(s for s in before.spreads if is_kept(s)), *fresh.spreads],
+    )
 
 
 class _Remembered(Generic[T]):

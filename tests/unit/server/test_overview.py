@@ -8,6 +8,7 @@ import pytest
 from stoker.app.stoker import Stoker
 from stoker.core.errors import Unavailable
 from stoker.core.job import ErrorInfo, Outcome, Priority
+from stoker.core.records import Counts
 from stoker.server.feed import Feed
 from stoker.server.live import Streams
 from stoker.server.watch import Watch
@@ -50,6 +51,10 @@ async def test_the_first_screen_says_what_the_system_does(
     assert (len(minutes), minutes[-3]["submitted"]) == (60, 5)
     assert (minutes[-1]["completed"], minutes[-1]["failed"]) == (1, 1)
     assert (stats["workers"]["slots"], stats["workers"]["total"]) == (4, 1)
+    assert overview["times"]["wait"]["p50"] == pytest.approx(92, rel=0.01)
+    assert 0.256 < overview["times"]["run"]["p99"] <= 0.512
+    [minute] = overview["minutes"]
+    assert minute["wait"] == overview["times"]["wait"]
     assert overview["failing"] == [{"task": "send", "completed": 1, "failed": 1, "dead": 1}]
     [group] = overview["dead_letters"]["groups"]
     assert (group["message"], group["count"]) == ("refused …", 1)
@@ -106,6 +111,30 @@ async def test_rates_are_those_between_two_looks(
     assert (rates.over, rates.submitted, rates.completed) == (10.0, 0.5, 0.0)
 
 
+async def test_an_hour_is_put_together_of_what_is_over_and_what_is_fresh(
+    app: Stoker, ask: Asking, hand: Hand, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look asks for two minutes, unless time was lost; it sees what one question sees."""
+    watch = quicken(ask, app)
+    windows: list[float] = []
+    counts = hand.store.counts
+
+    async def counting(*, window: float = 0.0) -> Counts:
+        windows.append(window)
+        return await counts(window=window)
+
+    seen = await watch.after(None)
+    monkeypatch.setattr(hand.store, "counts", counting)
+    for seconds in (20, 45, 50, 59, 61, 1, 1800, 1790, 30):
+        await hand.finish(await hand.put(task=f"t{seconds}"), ran_for=seconds)
+        fake_clock.advance(seconds)
+        seen = await watch.after(seen.frame.seq)
+        whole = await counts(window=3600)
+        assert seen.counts.activity == whole.activity
+        assert seen.counts.spreads == whole.spreads
+    assert (windows.count(120.0), windows.count(3600.0)) == (9, 3)
+
+
 async def test_activity_is_told_minute_by_minute(
     ask: Asking, hand: Hand, fake_clock: FakeClock
 ) -> None:
@@ -118,9 +147,12 @@ async def test_activity_is_told_minute_by_minute(
     mail = answer["series"][1]
     assert (mail["submitted"], mail["completed"]) == ([0, 0, 0, 1, 0], [0, 0, 0, 0, 1])
     assert (mail["mean_wait"], mail["mean_run"]) == (60.0, 2.0)
+    assert 32 < mail["times"]["wait"]["p50"] < 66
+    assert 1 < mail["times"]["run"]["p95"] <= 2.048
     tasks = (await ask.get("/activity", by="task")).ok()
     assert ([one["name"] for one in tasks["series"]], tasks["minutes"]) == (["other", "send"], 60)
     assert tasks["series"][0]["mean_run"] is None
+    assert tasks["series"][0]["times"] == {"wait": None, "run": None}
     (await ask.get("/activity", by="colour")).refused(422, "invalid_query")
 
 

@@ -4,12 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.app.stoker import Stoker
 from stoker.core.errors import Unavailable
 from stoker.core.job import Outcome, Priority
-from stoker.server.metrics import MOST_QUEUES
 from stoker.server.routes import health
 from stoker.testing import FakeClock
 from stoker.testing.conformance.hand import Hand
@@ -126,69 +124,3 @@ async def test_a_store_that_does_not_answer_is_not_ready(
     monkeypatch.setattr(app, "arun", hang)
     error = (await ask.get("/ready")).refused(503, "unavailable")
     assert "0.01 s" in error["message"]
-
-
-async def samples(ask: Asking) -> dict[tuple[str, ...], float]:
-    text = (await ask.get("/metrics")).text
-    return {
-        (sample.name, *(str(value) for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-async def test_the_metrics_are_the_stores_own_counts(
-    ask: Asking, hand: Hand, fake_clock: FakeClock
-) -> None:
-    ids = await hand.put_many(3)
-    await hand.beat("w1", concurrency=4)
-    await hand.finish(ids[0])
-    await hand.beat("w1", started=[await hand.take(ids[1])], concurrency=4)
-    await ask.post("/queues/default/pause")
-    await ask.post("/queues/default/limit", {"limit": 7})
-    fake_clock.advance(5)
-    found = await samples(ask)
-    assert found["stoker_jobs", "medium", "default", "queued"] == 1
-    assert found["stoker_jobs", "medium", "default", "running"] == 1
-    assert found["stoker_queue_oldest_age_seconds", "default"] == 5
-    assert found["stoker_queue_paused", "default"] == 1
-    assert found["stoker_queue_limit", "default"] == 7
-    assert found["stoker_outcomes_total", "completed"] == 1
-    assert found["stoker_outcomes_total", "submitted"] == 3
-    assert found["stoker_workers", "alive"] == 1
-    assert (found["stoker_worker_slots",], found["stoker_worker_busy",]) == (4, 1)
-    assert found["stoker_store_info", "none", "memory"] == 1
-
-
-async def test_requests_are_timed_by_route_and_never_by_path(ask: Asking) -> None:
-    for number in range(3):
-        await ask.get(f"/jobs/{number}")
-        await ask.get(f"/api/v1/nothing/{number}")
-    await ask.raw("BREW", "/jobs")
-    found = await samples(ask)
-    name = "stoker_http_request_seconds_count"
-    assert found[name, "GET", "/api/v1/jobs/{job_id}", "404"] == 3
-    assert found[name, "GET", "(none)", "404"] == 3
-    assert found[name, "(other)", "/api/v1/jobs", "405"] == 1
-
-
-async def test_the_labels_of_the_metrics_are_bounded(ask: Asking, hand: Hand) -> None:
-    for number in range(MOST_QUEUES + 20):
-        await hand.put(queue=f"q{number}")
-    await hand.put_many(2, queue="big")
-    found = await samples(ask)
-    queues = {key[2] for key in found if key[0] == "stoker_jobs"}
-    assert len(queues) == MOST_QUEUES + 1
-    assert "big" in queues
-    assert sum(value for key, value in found.items() if key[0] == "stoker_jobs") == 122
-    assert found["stoker_jobs", "medium", "(other)", "queued"] == 21
-
-
-async def test_the_metrics_come_in_the_format_that_is_asked_for(ask: Asking) -> None:
-    plain = await ask.get("/metrics")
-    assert plain.headers["content-type"].startswith("text/plain")
-    accept = {"accept": "application/openmetrics-text; version=1.0.0"}
-    modern = await ask.raw("GET", "/metrics", headers=accept)
-    assert modern.headers["content-type"].startswith("application/openmetrics-text")
-    assert modern.text.endswith("# EOF\n")
-    assert modern.text.count("# EOF") == 1

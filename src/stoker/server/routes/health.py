@@ -9,7 +9,7 @@ from stoker.core.errors import Unavailable
 from stoker.server.access import Need, needs
 from stoker.server.caller import Caller, reply
 from stoker.server.describe import answers
-from stoker.server.metrics import Traffic, expose
+from stoker.server.metrics import expose
 from stoker.server.schemas import Health
 
 router = APIRouter(tags=["system"])
@@ -48,7 +48,8 @@ async def get_ready(request: Request) -> Response:
 @needs(Need.READ)
 async def get_metrics(request: Request) -> Response:
     """Return the store's and the server's figures in the format of Prometheus."""
-    caller = Caller(request)
-    traffic: Traffic = request.app.state.traffic
-    data, media_type = await expose(caller, traffic, accept=request.headers.get("accept", ""))
+    Caller(request)
+    state = request.app.state
+    accept = request.headers.get("accept", "")
+    data, media_type = await expose(state.watch, state.traffic, state.streams, accept=accept)
     return Response(data, media_type=media_type)
