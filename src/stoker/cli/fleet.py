@@ -26,6 +26,11 @@ _COLUMNS = ("worker", "state", "pid", "busy", "since", "restarts", "last exit")
 @click.group(invoke_without_command=True)
 @click.option("--min", "least", type=int, metavar="N", help="Workers (default: fleet.min).")
 @click.option("--max", "most", type=int, metavar="N", help="The most workers.")
+@click.option(
+    "--start-within",
+    metavar="DURATION",
+    help="How soon jobs should start; the fleet grows when they would not.",
+)
 @click.option("--name", metavar="PREFIX", help="Prefix of the workers' names.")
 @load_options
 @common()
@@ -34,17 +39,21 @@ def fleet(
     *,
     least: int | None,
     most: int | None,
+    start_within: str | None,
     name: str | None,
     queues: tuple[str, ...],
     concurrency: int | None,
 ) -> int:
     """Keep a number of worker processes alive.
 
-    A worker that dies is replaced, and its jobs run again at once. Ctrl-C or SIGTERM drains all
-    of them; the second one kills. "fleet start" does the same in the background.
+    A worker that dies is replaced, and its jobs run again at once. With --max above --min the
+    fleet scales between the two, so that jobs start in time. Ctrl-C or SIGTERM drains all of
+    them; the second one kills; SIGHUP replaces them one by one. "fleet start" does the same in
+    the background.
     """
     if click.get_current_context().invoked_subcommand is not None:
-        if any(value is not None for value in (least, most, name, concurrency)) or queues:
+        given = (least, most, start_within, name, concurrency)
+        if any(value is not None for value in given) or queues:
             raise click.UsageError("write the options behind start, stop or status")
         return DONE
     from stoker.cli.logs import set_up_logging
@@ -54,17 +63,17 @@ def fleet(
         worker__queues=read_queues(queues) or None,
         worker__concurrency=concurrency,
         fleet__name=name,
+        fleet__start_within=start_within,
     )
     _size(shell, least, most)
     set_up_logging(shell.settings.log)
-    if shell.settings.fleet.max > shell.settings.fleet.min:
-        shell.out.warn(f"this version does not scale; it keeps {shell.settings.fleet.min} workers")
     run_loop(_run(shell))
     return DONE
 
 
 @fleet.command()
 @click.option("--workers", "-n", type=int, metavar="N", help="How many (default: fleet.min).")
+@click.option("--max", "most", type=int, metavar="N", help="The most workers: scale up to there.")
 @click.option("--name", metavar="PREFIX", help="Prefix of the workers' names.")
 @load_options
 @json_option
@@ -73,6 +82,7 @@ def start(
     shell: Shell,
     *,
     workers: int | None,
+    most: int | None,
     name: str | None,
     queues: tuple[str, ...],
     concurrency: int | None,
@@ -85,7 +95,7 @@ def start(
         worker__concurrency=concurrency,
         fleet__name=name,
     )
-    _size(shell, workers, workers)
+    _size(shell, workers, workers if most is None else most)
     check_shared(shell)
 
     async def work(app: "Stoker", store: "Store") -> "FleetStatus":
@@ -94,6 +104,8 @@ def start(
             app.settings.store,
             command=worker_command(),
             settings=app.settings.fleet,
+            slots=app.settings.worker.concurrency,
+            queues=app.settings.worker.queues,
             drain=float(app.settings.worker.drain),
             level=app.settings.log.level,
             env=to_children(worker_words(shell), shell.config),
@@ -133,6 +145,23 @@ def stop(shell: Shell, *, name: str | None, timeout: str | None) -> int:
     if not drained:
         shell.out.warn("it did not drain in time and was killed; its jobs run again elsewhere")
     return DONE if drained else FAILED
+
+
+@fleet.command("reload")
+@click.option("--name", metavar="PREFIX", help="Which fleet (default: fleet.name).")
+@json_option
+@common()
+def reload_fleet(shell: Shell, *, name: str | None) -> None:
+    """Replace the workers of a fleet in the background, one by one; no job is interrupted."""
+    from stoker.fleet import background
+
+    settings = shell.settings.fleet
+    state = background.reload(prefix=name or settings.name, run_dir=settings.run_dir)
+    if shell.out.as_json:
+        shell.out.document({"prefix": state.prefix, "workers": len(state.workers)})
+        return
+    shell.out.line(f"fleet {state.prefix}: {len(state.workers)} workers are replaced one by one")
+    shell.out.note("watch it: stoker fleet status")
 
 
 @fleet.command()
@@ -200,6 +229,7 @@ def check_shared(shell: Shell) -> None:
 
 async def _run(shell: Shell) -> None:
     from stoker.cli.loop import on_stop
+    from stoker.fleet.running import run_fleet
     from stoker.fleet.supervisor import Supervisor
 
     check_shared(shell)
@@ -215,7 +245,14 @@ async def _run(shell: Shell) -> None:
             env=to_children(worker_words(shell), shell.config),
         )
         with on_stop(supervisor.stop):
-            await supervisor.run()
+            await run_fleet(
+                store,
+                supervisor,
+                settings=app.settings.fleet,
+                slots=app.settings.worker.concurrency,
+                queues=app.settings.worker.queues,
+                clock=app.clock,
+            )
 
     async with app:
         await app.arun(work)

@@ -76,6 +76,7 @@ async def _run(
         from stoker.app.running import build_keeper, keeping
         from stoker.cli.keeper import default_name
         from stoker.cli.loop import on_stop
+        from stoker.fleet.running import run_fleet
 
         supervisor = _supervisor(shell, store)
         stop = asyncio.Event()
@@ -90,7 +91,14 @@ async def _run(
                     )
                 )
                 try:
-                    await supervisor.run()
+                    await run_fleet(
+                        store,
+                        supervisor,
+                        settings=app.settings.fleet,
+                        slots=app.settings.worker.concurrency,
+                        queues=app.settings.worker.queues,
+                        clock=app.clock,
+                    )
                 finally:
                     stop.set()
 

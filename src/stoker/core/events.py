@@ -49,6 +49,7 @@ class Kind(StrEnum):
     FLEET_STARTED = "fleet_started"
     FLEET_STOPPED = "fleet_stopped"
     FLEET_RESTARTED_WORKER = "fleet_restarted_worker"
+    FLEET_RENEWED_WORKER = "fleet_renewed_worker"
     FLEET_SCALED = "fleet_scaled"
 
 

@@ -16,8 +16,9 @@ from stoker.core.errors import StokerError
 from stoker.fleet.background import Files, FleetState, Order
 from stoker.fleet.identity import Identity
 from stoker.fleet.reporter import HOST
+from stoker.fleet.running import run_fleet
 from stoker.fleet.supervisor import Supervisor
-from stoker.settings import FleetSettings, Seconds, masked
+from stoker.settings import Bytes, FleetSettings, Seconds, masked
 
 logger = logging.getLogger("stoker.fleet")
 
@@ -38,16 +39,12 @@ async def _run(order: Order) -> None:
     clock = SystemClock()
     async with open_store(order.store, clock=clock) as store:
         board = _Board(order, clock)
+        settings = _settings(order)
         supervisor = Supervisor(
             store,
             command=order.command,
-            settings=FleetSettings(
-                name=order.prefix,
-                backoff=Seconds(order.backoff),
-                backoff_cap=Seconds(order.backoff_cap),
-            ),
+            settings=settings,
             clock=clock,
-            workers=order.workers,
             drain=order.drain,
             on_change=lambda: board.show(supervisor),
         )
@@ -55,9 +52,30 @@ async def _run(order: Order) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)
         try:
-            await supervisor.run()
+            await run_fleet(
+                store,
+                supervisor,
+                settings=settings,
+                slots=order.slots,
+                queues=order.queues,
+                clock=clock,
+            )
         finally:
             board.clear()
+
+
+def _settings(order: Order) -> FleetSettings:
+    return FleetSettings(
+        name=order.prefix,
+        min=order.workers,
+        max=order.most,
+        start_within=Seconds(order.start_within),
+        cooldown=Seconds(order.cooldown),
+        max_age=None if order.max_age is None else Seconds(order.max_age),
+        max_memory=None if order.max_memory is None else Bytes(order.max_memory),
+        backoff=Seconds(order.backoff),
+        backoff_cap=Seconds(order.backoff_cap),
+    )
 
 
 class _Board:

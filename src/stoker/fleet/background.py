@@ -13,7 +13,7 @@ import fcntl
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -48,6 +48,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What starts a worker; ``{name}`` becomes its name."""
     prefix: str
     workers: int
+    most: int
+    slots: int
+    """Jobs that one worker runs at once."""
+    queues: tuple[str, ...]
+    start_within: float
+    cooldown: float
+    max_age: float | None
+    max_memory: int | None
     drain: float
     backoff: float
     backoff_cap: float
@@ -166,6 +174,8 @@ async def start(
     command: Sequence[str],
     settings: FleetSettings,
     workers: int | None = None,
+    slots: int = 1,
+    queues: Collection[str] = (),
     drain: float = 30.0,
     level: str = "info",
     env: Mapping[str, str] | None = None,
@@ -178,7 +188,9 @@ async def start(
         url: The URL of the same store, for the fleet.
         command: What starts a worker; see `Supervisor`.
         settings: Prefix, back-off, run folder, number of workers.
-        workers: How many; ``settings.min`` if not given.
+        workers: How many, always; ``settings.min`` to ``settings.max`` if not given.
+        slots: Jobs that one worker runs at once.
+        queues: What the workers serve; empty: all.
         drain: Seconds that a worker gives its jobs when it is stopped.
         level: Of the fleet's log.
         env: The whole environment of the fleet and its workers; None: this process's own.
@@ -203,6 +215,13 @@ async def start(
             command=tuple(command),
             prefix=settings.name,
             workers=settings.min if workers is None else workers,
+            most=settings.max if workers is None else workers,
+            slots=slots,
+            queues=tuple(queues),
+            start_within=float(settings.start_within),
+            cooldown=float(settings.cooldown),
+            max_age=settings.max_age,
+            max_memory=settings.max_memory,
             drain=drain,
             backoff=float(settings.backoff),
             backoff_cap=float(settings.backoff_cap),
@@ -253,6 +272,20 @@ async def stop(*, prefix: str, run_dir: str | Path, timeout: float) -> bool:
         process.send(signal.SIGKILL)
         await process.ended(_AFTER_KILL)
     return False
+
+
+def reload(*, prefix: str, run_dir: str | Path) -> FleetState:
+    """Ask a fleet in the background for a rolling restart; return its state before.
+
+    Raises:
+        NotFound: No fleet of that prefix runs here.
+    """
+    files = Files(run_dir, prefix)
+    state = files.living()
+    if state is None:
+        raise NotFound(f"no fleet {prefix!r} runs here (looked into {files.folder})")
+    Identity(state.pid, state.mark).send(signal.SIGHUP)
+    return state
 
 
 async def status(store: Store | None, *, prefix: str, run_dir: str | Path) -> FleetStatus:
@@ -320,7 +353,7 @@ async def _until_ready(
                     return f"{hopeless.name} {hopeless.last_exit}, {_HOPELESS} times in a row"
                 with contextlib.suppress(BackendError):
                     ready = _ready(workers, await store.sessions())
-                if state is not None and ready == order.workers:
+                if state is not None and ready >= order.workers:
                     return ""
                 await asyncio.sleep(_LOOK_AGAIN)
             return "its process ended"

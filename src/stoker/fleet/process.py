@@ -95,6 +95,11 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
+    def retire(self) -> None:
+        """Ask it to end when what it holds has ended, however long that takes."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGUSR1)
+
     def kill(self) -> None:
         """End it and everything that it started, now."""
         if self._process.returncode is None:

@@ -90,6 +90,13 @@ class Reporter:
             if self._closing.is_set():
                 return
 
+    async def is_beating(self, pid: int) -> bool:
+        """Whether a process of this machine has a living session, as far as the store says."""
+        with contextlib.suppress(StokerError):
+            infos = await self._store.sessions()
+            return any(info.host == HOST and info.pid == pid for info in infos)
+        return False
+
     async def was_dismissed(self, pid: int) -> bool:
         """Whether an operator had asked the worker with that process id to go.
 

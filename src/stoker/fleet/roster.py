@@ -7,14 +7,17 @@ again (`next_at`). It does no I/O and reads no clock, so each rule is tested by 
 A slot is one place for a worker, named ``PREFIX-1``, ``PREFIX-2``, ... ::
 
     resting ──spawn──► running ──drain──► draining ──limit──► killed
-       ▲                  │                   │                  │
-       └──────────────────┴──── exited ───────┴──────────────────┘
+       ▲                  │  └──retire──► retiring ─┐            │
+       └──────────────────┴──── exited ───────┴─────┴────────────┘
+
+A worker that *retires* has no limit: scaling down and a rolling restart interrupt no job.
 
 A worker that ends while its slot is wanted is replaced after a wait that doubles with each quick
 death, up to a cap; one that lived for `HEALTHY` seconds starts the count anew. The exit code does
 not matter for that, not even 0: a slot is wanted until somebody says otherwise.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,7 +32,9 @@ class Phase(StrEnum):
     """No process: it is not wanted, or waits to be replaced."""
     RUNNING = "running"
     DRAINING = "draining"
-    """Asked to end."""
+    """Asked to end, within a time."""
+    RETIRING = "retiring"
+    """Asked to end when what it holds has ended."""
     KILLED = "killed"
     """Did not end in time, and was killed."""
 
@@ -43,6 +48,7 @@ class Slot:
         name: The worker's name.
         phase: Where it is in its life.
         is_wanted: Whether a worker shall run here.
+        retires: Whether its process is to end without a limit.
         pid: Its process while there is one.
         since: When its process was started (monotonic).
         spawn_at: When a resting slot that is wanted gets its process.
@@ -56,6 +62,7 @@ class Slot:
     name: str
     phase: Phase = Phase.RESTING
     is_wanted: bool = True
+    retires: bool = False
     pid: int | None = None
     since: float = 0.0
     spawn_at: float = 0.0
@@ -99,6 +106,11 @@ class Roster:
         return sum(slot.is_wanted for slot in self._slots.values())
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nobody is wanted any more."""
+        return self._is_closed
+
+    @property
     def is_over(self) -> bool:
         """Whether it was closed and no process is left."""
         processes = any(slot.phase is not Phase.RESTING for slot in self._slots.values())
@@ -116,11 +128,27 @@ class Roster:
             )
             if not slot.is_wanted:
                 slot.is_wanted = True
+                slot.retires = False
                 slot.quick_deaths = 0
                 slot.spawn_at = now
         wanted = [slot for slot in self.slots if slot.is_wanted]
         for slot in wanted[count:]:
             slot.is_wanted = False
+
+    def spare(self, count: int, names: Collection[str]) -> None:
+        """Want so many workers, but give up none but the named ones; they retire."""
+        for slot in reversed(self.slots):
+            if self.size > count and slot.is_wanted and slot.name in names:
+                slot.is_wanted = False
+                slot.retires = True
+
+    def renew(self, name: str) -> bool:
+        """Let a running worker retire and be replaced; False if it does not run."""
+        for slot in self.slots:
+            if slot.name == name and slot.is_wanted and slot.phase is Phase.RUNNING:
+                slot.retires = True
+                return True
+        return False
 
     def close(self, now: float) -> None:
         """Want nobody any more. The second time whoever still drains is killed."""
@@ -131,6 +159,10 @@ class Roster:
         self._is_closed = True
         for slot in self._slots.values():
             slot.is_wanted = False
+            slot.retires = False
+            if slot.phase is Phase.RETIRING:
+                # Asked anew, with a limit this time.
+                slot.phase = Phase.RUNNING
 
     def to_spawn(self, now: float) -> list[Slot]:
         """Return the slots that get a process now; `spawned` or `exited` must follow for each."""
@@ -142,10 +174,21 @@ class Roster:
 
     def to_drain(self, now: float) -> list[Slot]:
         """Return the slots to ask to end now; each one once."""
-        found = [slot for slot in self.slots if not slot.is_wanted and slot.phase is Phase.RUNNING]
+        found = [
+            slot
+            for slot in self.slots
+            if not (slot.is_wanted or slot.retires) and slot.phase is Phase.RUNNING
+        ]
         for slot in found:
             slot.phase = Phase.DRAINING
             slot.kill_at = now + self._limit
+        return found
+
+    def to_retire(self) -> list[Slot]:
+        """Return the slots to ask to end in their own time; each one once."""
+        found = [slot for slot in self.slots if slot.retires and slot.phase is Phase.RUNNING]
+        for slot in found:
+            slot.phase = Phase.RETIRING
         return found
 
     def to_kill(self, now: float) -> list[Slot]:
@@ -170,6 +213,7 @@ class Roster:
         slot.phase = Phase.RUNNING
         slot.pid = pid
         slot.since = now
+        slot.retires = False
 
     def exited(self, slot: Slot, code: int, now: float) -> float | None:
         """Note that a slot's process ended, or could not be started.
@@ -177,7 +221,7 @@ class Roster:
         Returns:
             Seconds until it is replaced; None if it is not.
         """
-        was_asked = slot.phase in {Phase.DRAINING, Phase.KILLED}
+        was_asked = slot.phase in {Phase.DRAINING, Phase.RETIRING, Phase.KILLED}
         was_quick = slot.phase is Phase.RESTING or now - slot.since < HEALTHY
         slot.phase = Phase.RESTING
         slot.pid = None

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -35,6 +35,9 @@ MOST_WORKERS = 1_000
 _AFTER_DRAIN = 10.0
 """Seconds that a worker has after its own limit to hand back what it interrupted."""
 _LAST_REPORT = 5.0
+_FIRST_BEAT = 30.0
+"""Seconds that a replacement has for its first beat before the next worker retires all the same."""
+_LOOK_AGAIN = 0.1
 
 
 class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,20 +115,72 @@ class Supervisor:
         """The workers as they are now, by number."""
         return [self._describe(slot) for slot in self._roster.slots]
 
-    def scale(self, count: int, *, actor: str | None = None) -> None:
+    @property
+    def size(self) -> int:
+        """How many workers are wanted."""
+        return self._roster.size
+
+    def scale(self, count: int, *, actor: str | None = None, reason: str = "") -> None:
         """Want another number of workers; surplus ones drain.
 
         Args:
             count: How many.
             actor: Who wants it, for the audit trail.
+            reason: Why, for the audit trail.
 
         Raises:
             InvalidOption: Not a number from 0 to 1000.
         """
         before = self._roster.size
         self._roster.scale(_checked(count), self._clock.monotonic())
+        self._resized(before, actor, reason)
+
+    def spare(self, count: int, names: Collection[str], *, reason: str = "") -> None:
+        """Want fewer workers; those given up are among the named ones, and retire.
+
+        A worker that retires ends when what it holds has ended, however long that takes.
+        """
+        before = self._roster.size
+        self._roster.spare(_checked(count), names)
+        self._resized(before, None, reason)
+
+    def replace(self, name: str, *, reason: str) -> None:
+        """Let a worker retire, and a fresh one take its place."""
+        if self._roster.renew(name):
+            self._report(Kind.FLEET_RENEWED_WORKER, worker=name, reason=reason)
+            self._wake.set()
+
+    async def renew(self) -> None:
+        """Replace the workers that run now by fresh ones, one after the other.
+
+        Each retires, so no job is interrupted; the next one follows when the replacement has
+        beaten, or the store does not say so for a while.
+        """
+        for name in [slot.name for slot in self._roster.slots if slot.is_wanted]:
+            old = self._children.get(name)
+            if old is None:
+                continue
+            self.replace(name, reason="a rolling restart")
+            await old.wait()
+            await self._until_beating(name, old.pid)
+
+    async def _until_beating(self, name: str, before: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_BEAT):
+                while not self._roster.is_closed:
+                    child = self._children.get(name)
+                    is_new = child is not None and child.pid != before
+                    if child is not None and is_new and await self._reporter.is_beating(child.pid):
+                        return
+                    await asyncio.sleep(_LOOK_AGAIN)
+
+    def _resized(self, before: int, actor: str | None, reason: str) -> None:
         if self._roster.size != before:
-            self._report(Kind.FLEET_SCALED, actor=actor, before=before, workers=self._roster.size)
+            details = {"reason": reason} if reason else {}
+            logger.info("%d workers instead of %d: %s", self._roster.size, before, reason or actor)
+            self._report(
+                Kind.FLEET_SCALED, actor=actor, before=before, workers=self._roster.size, **details
+            )
         self._wake.set()
 
     def stop(self) -> None:
@@ -167,6 +222,8 @@ class Supervisor:
         now = self._clock.monotonic()
         for slot in self._roster.to_drain(now):
             self._children[slot.name].drain()
+        for slot in self._roster.to_retire():
+            self._children[slot.name].retire()
         for slot in self._roster.to_kill(now):
             logger.warning("%s did not stop in time and is killed", slot.name)
             self._children[slot.name].kill()

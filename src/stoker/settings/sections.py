@@ -120,6 +120,15 @@ class FleetSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Prefix of the workers' names."""
     min: int = 2
     max: int = 2
+    """More than ``min``: the fleet scales between the two, on the start delay."""
+    start_within: Seconds = Seconds(5)
+    """How soon jobs should start once they are due. The fleet grows when they would not."""
+    cooldown: Seconds = Seconds(30)
+    """How long fewer workers must have been enough before any retires."""
+    max_age: Seconds | None = None
+    """How old a worker may become before a fresh one takes its place; None: any age."""
+    max_memory: Bytes | None = None
+    """How many bytes a worker may hold before a fresh one takes its place; None: any number."""
     backoff: Seconds = Seconds(0.1)
     """Wait before a dead worker is replaced, doubled with each quick death."""
     backoff_cap: Seconds = Seconds(30)

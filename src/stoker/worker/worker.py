@@ -117,6 +117,7 @@ class Worker:
         self._child_module = child_module
         self._reason = ExitReason.DRAINED
         self._draining = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
         self._resting = True
@@ -189,7 +190,15 @@ class Worker:
         return self._reason
 
     def drain(self) -> None:
-        """Finish what runs, give back what waits, and end. Call it on the event loop."""
+        """Finish what runs, give back what waits, and end. Call it on the event loop.
+
+        What runs longer than the settings' ``drain`` is interrupted and given back.
+        """
+        self._hurried.set()
+        self.retire()
+
+    def retire(self) -> None:
+        """Drain without a limit: nothing that runs is interrupted. `drain` sets the limit."""
         if not self._draining.is_set():
             log.info("worker %s drains; %d jobs run", self.name, self.busy)
             self.state = WorkerState.DRAINING
@@ -214,8 +223,8 @@ class Worker:
 
     @property
     def is_draining(self) -> bool:
-        """Whether it was told to end."""
-        return self._draining.is_set()
+        """Whether it was told to end within a time."""
+        return self._hurried.is_set()
 
     def _wire(self, *, owns_process: bool) -> None:
         settings, clock = self._settings, self._clock
@@ -331,7 +340,7 @@ class Worker:
 
     async def _shut_down(self, limit: asyncio.Timeout) -> None:
         """Let running jobs end, then interrupt them, then give up on a store that is gone."""
-        await self._draining.wait()
+        await self._hurried.wait()
         try:
             async with asyncio.timeout(self._settings.drain):
                 await self._stopping.wait()
@@ -413,6 +422,8 @@ class Worker:
 def install_signals(worker: Worker, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     """Let SIGTERM and SIGINT drain the worker, and the second one stop it now.
 
+    SIGUSR1 retires it: it ends when what it holds has ended, however long that takes.
+
     Returns:
         Takes the handlers away again.
     """
@@ -426,9 +437,10 @@ def install_signals(worker: Worker, loop: asyncio.AbstractEventLoop) -> Callable
     caught = (signal.SIGTERM, signal.SIGINT)
     for number in caught:
         loop.add_signal_handler(number, obey)
+    loop.add_signal_handler(signal.SIGUSR1, worker.retire)
 
     def remove() -> None:
-        for number in caught:
+        for number in (*caught, signal.SIGUSR1):
             loop.remove_signal_handler(number)
 
     return remove

@@ -8,11 +8,12 @@ def leave(*_):
     os.write(1, b"leaving\\n")
     sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
+signal.signal(signal.SIGUSR1, leave)
 os.write(1, " ".join(["ready", *sys.argv[1:]]).encode() + b"\\n")
 while True:
     signal.pause()
 """
-"""Leaves on SIGTERM."""
+"""Leaves on SIGTERM, and when it is to retire."""
 
 STUBBORN = """
 import signal

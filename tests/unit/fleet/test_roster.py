@@ -182,3 +182,55 @@ def test_a_slot_that_waits_to_be_replaced_is_dropped_by_scaling_down(roster: Ros
     roster.scale(1, 1)
     assert names(roster.slots) == ["w-1"]
     assert spawn_all(roster, 100) == []
+
+
+def test_spare_workers_retire_and_only_those_that_are_named(roster: Roster) -> None:
+    roster.scale(4, 0)
+    spawn_all(roster, 0)
+    roster.spare(1, ["w-2", "w-3"])
+    assert roster.size == 2
+    assert roster.to_drain(1) == []
+    assert names(roster.to_retire()) == ["w-2", "w-3"]
+    assert roster.to_retire() == []
+    assert roster.to_kill(1e9) == [], "a worker that retires has no limit"
+
+
+def test_fewer_workers_are_spared_than_named_if_that_is_enough(roster: Roster) -> None:
+    roster.scale(3, 0)
+    spawn_all(roster, 0)
+    roster.spare(2, ["w-1", "w-2", "w-3"])
+    assert names(roster.to_retire()) == ["w-3"]
+
+
+def test_a_renewed_worker_retires_and_is_replaced_at_once(roster: Roster) -> None:
+    roster.scale(1, 0)
+    spawn_all(roster, 0)
+    assert roster.renew("w-1")
+    assert names(roster.to_retire()) == ["w-1"]
+    assert not roster.renew("w-1"), "it is on its way already"
+    assert roster.exited(slot(roster, "w-1"), 0, 50) == 0.0
+    assert spawn_all(roster, 50) == ["w-1"]
+    assert roster.to_retire() == []
+
+
+def test_closing_gives_retiring_workers_a_limit(roster: Roster) -> None:
+    roster.scale(1, 0)
+    spawn_all(roster, 0)
+    roster.renew("w-1")
+    roster.to_retire()
+    roster.close(10)
+    assert names(roster.to_drain(10)) == ["w-1"]
+    assert names(roster.to_kill(10 + LIMIT)) == ["w-1"]
+
+
+def test_a_retiring_worker_that_is_wanted_again_is_replaced_when_it_has_ended(
+    roster: Roster,
+) -> None:
+    roster.scale(2, 0)
+    spawn_all(roster, 0)
+    roster.spare(1, ["w-2"])
+    roster.to_retire()
+    roster.scale(2, 5)
+    assert roster.to_drain(5) == []
+    assert roster.exited(slot(roster, "w-2"), 0, 6) == 0.0
+    assert spawn_all(roster, 6) == ["w-2"]

@@ -256,3 +256,32 @@ async def test_whoever_watches_is_told_of_each_change(store: FaultyStore) -> Non
         await wait_until(lambda: ["running"] in seen, "it runs")
         supervisor.stop()
     assert seen[-1] == []
+
+
+async def test_spared_workers_retire_without_a_limit_and_the_trail_says_why(
+    store: FaultyStore,
+) -> None:
+    async with fleet(store, workers=3, drain=0.0) as scene:
+        await scene.ready(3)
+        scene.supervisor.spare(1, ["w-2", "w-3"], reason="calm")
+        await wait_until(lambda: len(scene.said(b"leaving")) == 2, "two have left")
+        assert sorted(scene.said(b"leaving")) == ["w-2", "w-3"]
+        assert scene.supervisor.size == 1
+        [event] = await wait_until(lambda: scene.events(Kind.FLEET_SCALED), "the trail says so")
+        assert event.details == {"before": 3, "workers": 1, "reason": "calm", "fleet": "w"}
+
+
+async def test_renewal_replaces_workers_one_by_one(store: FaultyStore) -> None:
+    async with fleet(store, workers=2) as scene:
+        before = await scene.ready(2)
+        renewal = asyncio.ensure_future(scene.supervisor.renew())  # noqa: TID251 - watched below
+        await wait_until(lambda: len(scene.said(b"ready")) == 3, "the first is replaced")
+        assert len(scene.said(b"leaving")) == 1, "the second waits for the first beat"
+        [fresh] = {w.pid for w in scene.workers} - set(before)
+        assert fresh is not None
+        await scene.beat(fresh)
+        await wait_until(lambda: len(scene.said(b"ready")) == 4, "the second is replaced")
+        await scene.beat(next(w.pid for w in scene.workers if w.name == "w-2") or 0, "w-2")
+        await renewal
+        assert not {w.pid for w in scene.workers} & set(before)
+        assert len(await scene.events(Kind.FLEET_RENEWED_WORKER)) == 2

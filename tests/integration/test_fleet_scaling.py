@@ -1,0 +1,170 @@
+"""A real fleet under a burst, and a rolling restart under load: nothing lost, nothing run twice."""
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from stoker.connect import open_store
+from stoker.core.clock import SystemClock
+from stoker.core.events import EventRecord, Kind
+from stoker.core.job import JobRecord, JobSpec
+from stoker.core.lifecycle import State
+from stoker.core.records import EventQuery, JobQuery
+from stoker.core.store import Store
+from stoker.fleet.running import run_fleet
+from stoker.fleet.supervisor import Supervisor
+from stoker.settings import FleetSettings, Seconds
+from stoker.testing import wait_until
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 120.0
+SLOTS = 4
+BURST = 2_000
+NAP = """
+import time
+
+def run(payload):
+    time.sleep(payload["seconds"])
+"""
+CONFIG = "[tasks]\nstandard = false\n"
+
+
+class Site:
+    """A fleet, its store and a task that takes as long as it is told."""
+
+    def __init__(self, folder: Path, store: Store, settings: FleetSettings) -> None:
+        self.store = store
+        self.clock = SystemClock()
+        self.settings = settings
+        command = [
+            *(sys.executable, "-P", "-m", "stoker", "worker", "--name", "{name}"),
+            *("--store", f"sqlite:///{folder}/jobs.db", "--jobs", str(folder / "jobs")),
+            *("--concurrency", str(SLOTS), "--config", str(folder / "stoker.toml")),
+        ]
+        self.supervisor = Supervisor(
+            store, command=command, settings=settings, clock=self.clock, drain=1.0
+        )
+
+    async def run(self) -> None:
+        await run_fleet(
+            self.store,
+            self.supervisor,
+            settings=self.settings,
+            slots=SLOTS,
+            queues=["default"],
+            clock=self.clock,
+        )
+
+    async def submit(self, count: int, seconds: float) -> None:
+        payload = json.dumps({"seconds": seconds}).encode()
+        jobs = [JobSpec(id=self.clock.new_id(), task="nap", payload=payload) for _ in range(count)]
+        await self.store.submit(jobs)
+
+    async def ready(self, count: int) -> None:
+        async def look() -> bool:
+            return len(await self.store.sessions()) >= count
+
+        await wait_until(look, f"{count} workers are at work", timeout=PATIENCE)
+
+    async def done(self, count: int) -> list[JobRecord]:
+        async def look() -> bool:
+            counts = await self.store.counts()
+            return counts.totals.get("completed", 0) >= count
+
+        await wait_until(look, f"{count} jobs are completed", timeout=PATIENCE)
+        return await self._all(State.COMPLETED)
+
+    async def events(self, kind: Kind) -> list[EventRecord]:
+        return await self.store.events(EventQuery(after=0, kinds=(kind,)), limit=1_000)
+
+    async def _all(self, state: State) -> list[JobRecord]:
+        jobs: list[JobRecord] = []
+        cursor: str | None = None
+        while True:
+            page = await self.store.find(JobQuery(states=(state,)), cursor=cursor, limit=1_000)
+            jobs += page.jobs
+            cursor = page.next_cursor
+            if cursor is None:
+                return await self._whole(jobs)
+
+    async def _whole(self, jobs: list[JobRecord]) -> list[JobRecord]:
+        found: list[JobRecord] = []
+        for start in range(0, len(jobs), 500):
+            records = await self.store.get([job.id for job in jobs[start : start + 500]])
+            found += [record for record in records if record is not None]
+        return found
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Callable[[FleetSettings], Site]]:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "nap.py").write_text(NAP)
+    (tmp_path / "stoker.toml").write_text(CONFIG)
+    async with open_store(f"sqlite:///{tmp_path}/jobs.db") as store:
+        yield lambda settings: Site(tmp_path, store, settings)
+
+
+@contextlib.asynccontextmanager
+async def at_work(site: Site) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(site.run())
+        try:
+            yield
+        finally:
+            site.supervisor.stop()
+
+
+def ran(job: JobRecord) -> int:
+    """How often its handler began: what a worker handed back before that is no attempt to run."""
+    return sum(a.started_at is not None or a.outcome == "completed" for a in job.attempts)
+
+
+def report(jobs: list[JobRecord], node: pytest.Item) -> None:
+    """Put the start delays into the test's report (``-rP`` shows it): figures, not assertions."""
+    delays = sorted((job.attempts[0].leased_at - job.run_at).total_seconds() for job in jobs)
+    places = {"p50": 0.5, "p95": 0.95, "last": 1.0}
+    shown = (f"{name} {delays[int((len(delays) - 1) * at)]:.2f} s" for name, at in places.items())
+    node.add_report_section("call", "start delays", ", ".join(shown))
+
+
+async def test_a_burst_grows_the_fleet_and_calm_shrinks_it_without_an_interrupted_job(
+    site: Callable[[FleetSettings], Site], request: pytest.FixtureRequest
+) -> None:
+    here = site(FleetSettings(name="w", min=2, max=4, start_within=Seconds(5), cooldown=Seconds(2)))
+    async with at_work(here):
+        await here.ready(2)
+        await here.submit(BURST, 0.05)
+        await wait_until(lambda: here.supervisor.size == 4, "it is at its most", timeout=PATIENCE)
+        jobs = await here.done(BURST)
+        await wait_until(lambda: here.supervisor.size == 2, "it is at its least", timeout=PATIENCE)
+    report(jobs, request.node)
+    assert len(jobs) == BURST
+    assert {ran(job) for job in jobs} == {1}, "a job was interrupted"
+    grown, *_, shrunk = await here.events(Kind.FLEET_SCALED)
+    assert (grown.details["before"], shrunk.details["workers"]) == (2, 2)
+    assert re.search(r"wait, the oldest|none has ended", grown.details["reason"])
+    assert "were enough for 2 s" in shrunk.details["reason"]
+
+
+async def test_a_rolling_restart_under_load_loses_nothing_and_runs_nothing_twice(
+    site: Callable[[FleetSettings], Site],
+) -> None:
+    here = site(FleetSettings(name="w", min=2, max=2))
+    async with at_work(here):
+        await here.ready(2)
+        before = {worker.pid for worker in here.supervisor.workers}
+        await here.submit(600, 0.05)
+        await here.supervisor.renew()
+        after = {worker.pid for worker in here.supervisor.workers}
+        jobs = await here.done(600)
+    assert not before & after
+    assert {ran(job) for job in jobs} == {1}
+    assert len(await here.events(Kind.FLEET_RENEWED_WORKER)) == 2
+    assert not await here.events(Kind.WORKER_DIED)
