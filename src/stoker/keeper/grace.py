@@ -64,7 +64,7 @@ class Grace:
 
     def contact(self, seen: Sighting) -> None:
         """Note an answer of the store, and grant grace if something was wrong before it."""
-        reason = self._silence(seen) or self._outage(seen) or self._drift(seen)
+        reason = self._silence(seen) or self._outage(seen) or self._stall(seen) or self._drift(seen)
         self._seen = seen
         self._failed_at = None
         if reason:
@@ -89,6 +89,13 @@ class Grace:
         if not self._has_judged and lasted <= self._lease * _SILENCE:
             return ""
         return f"the store was away for {lasted:.1f} s"
+
+    def _stall(self, seen: Sighting) -> str:
+        """Say whether the store stood still and then answered: a frozen server or a held lock."""
+        lasted = seen.received_at - seen.sent_at
+        if lasted <= self._lease * _SILENCE:
+            return ""
+        return f"the store took {lasted:.1f} s to answer"
 
     def _drift(self, seen: Sighting) -> str:
         last = self._seen

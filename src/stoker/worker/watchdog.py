@@ -4,6 +4,9 @@ A loop that runs no callbacks cannot beat, cannot keep limits and cannot drain: 
 (an ``async`` task with a blocking call in it) holds all jobs of the worker. The thread writes all
 stacks to stderr and ends the process; its supervisor starts a new one, and the jobs come back.
 
+A process that was frozen (SIGSTOP, a paused container) slept as a whole, and its loop may be in
+perfect health: what this thread overslept is not counted against it.
+
 A call that holds the interpreter's lock (a regular expression that explodes) stops this thread,
 too. For a process that belongs to the worker alone, a timer inside `faulthandler` that needs no
 lock stands behind it.
@@ -19,6 +22,8 @@ from stoker.core.clock import Clock
 EXIT_CODE = 70
 """How the process ends (EX_SOFTWARE of sysexits.h)."""
 LOOK_EVERY = 0.5
+ASLEEP = 0.5
+"""Share of the limit between two looks that means that the whole process stood still."""
 _STDERR = 2
 
 
@@ -74,11 +79,16 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
+        looked_at = awake_since = self._clock.monotonic()
         while not self._over.wait(LOOK_EVERY):
             seen = self._seen
             self._wind_up()
             limit = self._limit()
-            if seen is not None and self._clock.monotonic() - seen > limit:
+            now = self._clock.monotonic()
+            if now - looked_at > limit * ASLEEP:
+                awake_since = now
+            looked_at = now
+            if seen is not None and now - max(seen, awake_since) > limit:
                 faulthandler.dump_traceback(file=_STDERR, all_threads=True)
                 self._end(EXIT_CODE)
                 return

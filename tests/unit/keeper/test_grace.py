@@ -92,6 +92,12 @@ def test_a_long_outage_inside_a_grace_begins_a_new_one(passes: Passes) -> None:
     assert passes.remaining == LEASE
 
 
+def test_a_store_that_stood_still_and_then_answered_grants_grace(passes: Passes) -> None:
+    passes.step()
+    passes.step(trip=11.0)
+    assert passes.remaining == LEASE
+
+
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 3.5, -3.5])
 def test_a_jump_of_the_stores_clock_grants_grace(passes: Passes, jump: float) -> None:
     passes.step()

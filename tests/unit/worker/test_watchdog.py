@@ -23,6 +23,24 @@ class Ended(threading.Event):
         self.set()
 
 
+class Looks:
+    """The limit of 10 seconds, which also tells when the watchdog looks."""
+
+    def __init__(self) -> None:
+        self._looked = threading.Semaphore(0)
+
+    def __call__(self) -> float:
+        self._looked.release()
+        return 10.0
+
+    def wait(self) -> None:
+        """Wait until a look that begins from now on has ended."""
+        while self._looked.acquire(blocking=False):
+            pass
+        for _ in range(3):
+            assert self._looked.acquire(timeout=10)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.01)
@@ -32,10 +50,13 @@ def test_a_loop_without_a_sign_of_life_ends_the_process_with_all_stacks(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     clock, ended = FakeClock(), Ended()
-    dog = Watchdog(clock=clock, limit=lambda: 10.0, end=ended)
+    look = Looks()
+    dog = Watchdog(clock=clock, limit=look, end=ended)
     dog.touch()
     dog.start()
-    clock.advance(10.5)
+    for _ in range(3):
+        look.wait()
+        clock.advance(3.5)
     assert ended.wait(10)
     dog.stop()
     assert ended.code == EXIT_CODE
@@ -44,29 +65,39 @@ def test_a_loop_without_a_sign_of_life_ends_the_process_with_all_stacks(
 
 def test_a_loop_that_rests_or_shows_itself_is_left_alone() -> None:
     clock, ended = FakeClock(), Ended()
-    looked = threading.Semaphore(0)
-
-    def limit() -> float:
-        looked.release()
-        return 10.0
-
-    dog = Watchdog(clock=clock, limit=limit, end=ended)
+    look = Looks()
+    dog = Watchdog(clock=clock, limit=look, end=ended)
     dog.start()
-    clock.advance(100)
-    for _ in range(3):
-        assert looked.acquire(timeout=10)
-    dog.touch()
-    clock.advance(9)
-    dog.touch()
-    clock.advance(9)
-    for _ in range(3):
-        assert looked.acquire(timeout=10)
+    for _ in range(30):
+        look.wait()
+        clock.advance(4)
+        dog.touch()
+    look.wait()
     dog.rest()
-    clock.advance(100)
-    for _ in range(3):
-        assert looked.acquire(timeout=10)
+    for _ in range(30):
+        look.wait()
+        clock.advance(4)
+    look.wait()
     dog.stop()
     assert not ended.is_set()
+
+
+def test_a_process_that_was_frozen_is_given_the_whole_limit_again() -> None:
+    clock, ended = FakeClock(), Ended()
+    look = Looks()
+    dog = Watchdog(clock=clock, limit=look, end=ended)
+    dog.touch()
+    dog.start()
+    look.wait()
+    clock.advance(100)
+    for _ in range(2):
+        look.wait()
+        clock.advance(4)
+    look.wait()
+    assert not ended.is_set()
+    clock.advance(4)
+    assert ended.wait(10)
+    dog.stop()
 
 
 async def test_the_limit_is_that_of_the_async_jobs_and_two_leases_at_most() -> None:
