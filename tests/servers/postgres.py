@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 from psycopg import sql
 
@@ -102,6 +103,18 @@ class Postgres(Server):
     def stop(self) -> None:
         """Stop the server as an operator would who does not wait for its clients."""
         self._end(signal.SIGINT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Each of its children leads a process group of its own. One that outlives the server
+        # would keep the next one from starting; one that goes on makes a pause a lie.
+        children: list[psutil.Process] = []
+        if self.process is not None and number is not signal.SIGINT:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self.process.pid).children(recursive=True)
+        super()._signal(number)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
     def drop(self, schema: str) -> None:
         """Delete a schema with all that is in it."""

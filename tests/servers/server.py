@@ -14,6 +14,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Self
 
 START_WITHIN = 60.0
 STOP_WITHIN = 30.0
@@ -96,6 +97,15 @@ class Server(ABC):
         """Kill the server and remove its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill it and remove its folder."""
+        self.close()
 
     def log_tail(self, size: int = 4_000) -> str:
         """Return the end of the server's log."""

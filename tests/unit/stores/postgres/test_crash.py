@@ -1,11 +1,8 @@
 """A server that is killed, frozen and started again: what was answered is there."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -134,7 +131,7 @@ async def test_a_frozen_server_is_given_up_and_served_again(
 ) -> None:
     spec = JobSpec(id=CLOCK.new_id(), task="work")
     await store.submit([JobSpec(id=CLOCK.new_id(), task="work")])
-    freeze(victim, signal.SIGSTOP)
+    victim.pause()
     try:
         async with asyncio.timeout(LONGEST):
             with pytest.raises(OutcomeUnknown, match="no answer"):
@@ -145,7 +142,7 @@ async def test_a_frozen_server_is_given_up_and_served_again(
                 # The connection that was given up is gone, and a new one does not come about.
                 await store.submit([spec])
     finally:
-        freeze(victim, signal.SIGCONT)
+        victim.resume()
     [answer] = await insist(lambda: store.submit([spec]))
     assert answer.state is State.QUEUED
     assert len((await store.find(JobQuery())).jobs) == 2
@@ -154,13 +151,13 @@ async def test_a_frozen_server_is_given_up_and_served_again(
 async def test_a_caller_who_goes_away_leaves_a_usable_store(
     victim: Postgres, store: PostgresStore
 ) -> None:
-    freeze(victim, signal.SIGSTOP)
+    victim.pause()
     try:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await store.counts()
     finally:
-        freeze(victim, signal.SIGCONT)
+        victim.resume()
     assert (await insist(store.counts)).tallies == []
 
 
@@ -193,22 +190,3 @@ async def test_closing_a_store_does_not_wait_for_a_server_that_is_gone(
 async def test_a_durable_server_is_said_to_lose_nothing(store: PostgresStore) -> None:
     assert store.info.durability == "full"
     assert "no standby is synchronous" in store.info.can_lose
-
-
-def freeze(server: Postgres, number: signal.Signals) -> None:
-    """Freeze or thaw the server with all its children, which have groups of their own."""
-    assert server.process is not None
-    pid = server.process.pid
-    entries = (entry.name for entry in Path("/proc").iterdir())
-    children = [int(name) for name in entries if name.isdigit() and parent_of(int(name)) == pid]
-    for target in (pid, *children):
-        os.kill(target, number)
-
-
-def parent_of(pid: int) -> int:
-    """Return a process's parent, 0 if it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[1])

@@ -1,0 +1,183 @@
+"""One run of a combination: submit, call off, break things, wait for the end, judge."""
+
+import asyncio
+import random  # noqa: TID251 - seeded
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from stoker.connect import open_store
+from stoker.core.errors import OutcomeUnknown, Unavailable
+from stoker.core.job import JobRecord
+from stoker.core.lifecycle import LIVE
+from stoker.core.records import MAX_PAGE, Answer, JobQuery
+from stoker.core.store import Store
+from stoker.testing import wait_until
+from tests.integration.combinations.faults import (
+    PROGRESS_WITHIN,
+    Breaker,
+    Fault,
+    Incident,
+    make_schedule,
+)
+from tests.integration.combinations.herd import CONFIG, Herd
+from tests.integration.combinations.ledger import Ledger
+from tests.integration.combinations.site import Site
+from tests.integration.combinations.workload import Workload, make_workload
+
+T = TypeVar("T")
+WORKERS = 3
+AHEAD = 1_000
+"""Jobs that are at hand beyond the next fault."""
+GROUP = 15
+"""Jobs that are called off together."""
+
+
+@dataclass
+class Called:
+    """An answer to a cancel.
+
+    Attributes:
+        answer: What the store said.
+        at: When it was known, by the monotonic clock.
+        repeated: Whether an earlier try had an unknown outcome.
+    """
+
+    answer: Answer
+    at: float
+    repeated: bool
+
+
+@dataclass
+class Evidence:
+    """All that is known after a run."""
+
+    load: Workload
+    schedule: list[Fault]
+    ledger: Ledger
+    incidents: list[Incident] = field(default_factory=list)
+    called: dict[str, Called] = field(default_factory=dict)
+    records: dict[str, JobRecord | None] = field(default_factory=dict)
+    took: float = 0.0
+    version: str = ""
+    """Of the store's engine."""
+
+
+async def insist(call: Callable[[], Awaitable[T]], pause: random.Random) -> tuple[T, bool]:
+    """Repeat a call until it is answered, as every caller must who got no answer.
+
+    Returns:
+        The answer, and whether an earlier try may have been obeyed.
+    """
+    unknown = False
+    while True:
+        try:
+            return await call(), unknown
+        except (Unavailable, OutcomeUnknown) as error:
+            unknown = unknown or isinstance(error, OutcomeUnknown)
+            await asyncio.sleep(0.05 * pause.random())
+
+
+class Play:
+    """The test's own part in a run."""
+
+    def __init__(self, site: Site, folder: Path, seed: int) -> None:
+        """Prepare a run with the jobs and the faults of a seed."""
+        self._site = site
+        self._chance = random.Random(seed)
+        config = CONFIG.format(store=site.entrance) + site.config
+        self.herd = Herd(folder, config=config)
+        load = make_workload(seed)
+        schedule = make_schedule(seed, site.faults, load.effects)
+        self.evidence = Evidence(load, schedule, self.herd.ledger)
+        self._seed = seed
+        self._accepted: set[str] = set()
+        self._all_in = False
+
+    async def run(self) -> Evidence:
+        """Run it to its end."""
+        site, loop = self._site, asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            async with open_store(site.store) as store, open_store(site.door) as door:
+                called_off = self.evidence.load.called_off
+                breaker = Breaker(site, self.herd, store, self._seed, called_off=called_off)
+                self.evidence.incidents = breaker.incidents
+                self.evidence.version = store.info.version
+                for _ in range(WORKERS):
+                    await self.herd.start()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._submit(door, breaker))
+                    group.create_task(self._call_off(door))
+                    group.create_task(breaker.run(self.evidence.schedule))
+                await self._end(store)
+        finally:
+            await self.herd.close()
+        self.evidence.took = loop.time() - began_at
+        return self.evidence
+
+    async def _submit(self, door: Store, breaker: Breaker) -> None:
+        """Submit, but never so much that the work could be over before the last fault."""
+        for specs, flow in self.evidence.load.batches:
+            await self._reach(partial(self._has_room, breaker), "the next fault is near")
+            answers, _ = await insist(partial(door.submit, specs, workflow=flow), self._chance)
+            refused = [answer for answer in answers if answer.error is not None]
+            assert not refused, refused
+            self._accepted.update(answer.id for answer in answers)
+        self._all_in = True
+
+    async def _call_off(self, door: Store) -> None:
+        """Call off what waits, and what the ledger shows to run just now."""
+        left = list(self.evidence.load.called_off)
+        while left:
+            ripe = await self._reach(partial(self._ripe, left), "jobs to call off")
+            query = JobQuery(ids=tuple(ripe))
+            answers, unknown = await insist(partial(door.cancel, query), self._chance)
+            at = asyncio.get_running_loop().time()
+            for answer in answers:
+                self.evidence.called[answer.id] = Called(answer, at, unknown)
+            left = [job for job in left if job not in self.evidence.called]
+
+    async def _ripe(self, left: list[str]) -> list[str]:
+        here = [job for job in left if job in self._accepted]
+        running = {job for job, _ in self.herd.ledger.look().open}
+        now = [job for job in here if job in running]
+        if self._all_in or len(here) >= GROUP:
+            return [*now, *(job for job in here if job not in running)][:GROUP]
+        return now
+
+    async def _end(self, store: Store) -> None:
+        await self._reach(partial(_all_ended, store), "every job ended")
+        # One that has only just been started knows no SIGTERM yet.
+        await self._reach(partial(self._all_here, store), "every worker has a session")
+        codes = await self.herd.drain()
+        assert set(codes.values()) == {0}, (codes, self.herd.log_tail())
+        ids = self.evidence.load.ids
+        for at in range(0, len(ids), MAX_PAGE):
+            part = ids[at : at + MAX_PAGE]
+            found, _ = await insist(partial(store.get, part), self._chance)
+            self.evidence.records.update(zip(part, found, strict=True))
+        self.herd.ledger.look()
+
+    async def _reach(self, goal: Callable[[], Awaitable[T]], what: str) -> T:
+        async def look() -> T:
+            await self.herd.mend()
+            return await goal()
+
+        return await wait_until(look, what, timeout=PROGRESS_WITHIN)
+
+    async def _all_here(self, store: Store) -> bool:
+        sessions = {session.name for session in await store.sessions()}
+        return sessions >= {worker.name for worker in self.herd.workers}
+
+    async def _has_room(self, breaker: Breaker) -> bool:
+        return len(self._accepted) <= breaker.next_after + AHEAD
+
+
+async def _all_ended(store: Store) -> bool:
+    try:
+        return not (await store.find(JobQuery(states=tuple(LIVE)), limit=1)).jobs
+    except (Unavailable, OutcomeUnknown):
+        return False

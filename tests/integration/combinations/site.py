@@ -1,0 +1,89 @@
+"""What a combination of engines consists of: its servers, and the URLs by which they are found."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.integration.combinations.herd import CONFIG
+from tests.servers.server import Server, accepts, free_port
+
+TOKEN = "for whatever looks and submits"
+WORKER_TOKEN = "for whatever runs jobs"
+
+
+@dataclass
+class Site:
+    """One combination.
+
+    Attributes:
+        name: As the support table has it: ``"redis"``, ``"tcp:// over sqlite"``.
+        store: URL of the store itself, for the judge.
+        door: URL by which jobs are submitted and called off.
+        entrance: URL that the workers are given.
+        faults: Kind of fault to how often it happens in a run.
+        servers: The servers that can be killed, by the name that faults use.
+        config: More lines of the workers' configuration.
+    """
+
+    name: str
+    store: str
+    door: str = ""
+    entrance: str = ""
+    faults: dict[str, int] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+    config: str = ""
+
+    def __post_init__(self) -> None:
+        """Without a gateway everybody opens the store itself."""
+        self.door = self.door or self.store
+        self.entrance = self.entrance or self.store
+
+
+class Gateway(Server):
+    """A ``stoker server`` with its gateway, in a process of its own."""
+
+    name = "gateway"
+
+    def __init__(self, store: str) -> None:
+        """Prepare a server before a store."""
+        super().__init__()
+        self._http = free_port()
+        config = CONFIG.format(store=store)
+        config += f'[gateway]\ntoken = "{TOKEN}"\nworker_token = "{WORKER_TOKEN}"\n'
+        (self.folder / "stoker.toml").write_text(config.replace('app = "program:app"', ""))
+
+    def command(self) -> list[str]:
+        """See `Server.command`."""
+        ports = ("--port", str(self._http), "--gateway-port", str(self.port))
+        return [sys.executable, "-m", "stoker", "server", *ports]
+
+    def is_ready(self) -> bool:
+        """See `Server.is_ready`."""
+        return accepts(self.port)
+
+    def url(self, token: str, folder: Path) -> str:
+        """Return the URL for a client with that token, which is kept in a file in a folder."""
+        file = folder / f"token-{len(token)}"
+        file.write_text(token)
+        file.chmod(0o600)
+        return f"tcp://127.0.0.1:{self.port}?token_file={file}"
+
+
+@contextmanager
+def behind_gateway(behind: Site, folder: Path) -> Iterator[Site]:
+    """Put a server before a site: workers know its address and their token, nothing else."""
+    gateway = Gateway(behind.store)
+    try:
+        gateway.start()
+        yield Site(
+            name=f"tcp:// over {behind.name}",
+            store=behind.store,
+            door=gateway.url(TOKEN, folder),
+            entrance=gateway.url(WORKER_TOKEN, folder),
+            faults={**behind.faults, "kill gateway": 2},
+            servers={**behind.servers, "gateway": gateway},
+        )
+    finally:
+        gateway.close()

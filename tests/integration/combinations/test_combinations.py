@@ -1,0 +1,90 @@
+"""I2 to I6 on each combination of engines, with 5,000 jobs, while its parts are killed.
+
+Workers are killed and frozen, the server of the store is killed and frozen, the gateway is
+killed. What must hold is in `judge`; what took how long is in `measures`, and goes with the
+results of the run.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.combinations.herd import LEASE
+from tests.integration.combinations.judge import complaints, tally
+from tests.integration.combinations.measures import away, recovery
+from tests.integration.combinations.play import Play
+from tests.integration.combinations.site import Site, behind_gateway
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(300)]
+Record = Callable[[str, object], None]
+SEED = 20_261_128
+WORKER_FAULTS = {"kill worker": 6, "pause worker": 1}
+STORE_FAULTS = {**WORKER_FAULTS, "kill store": 3, "pause store": 1}
+
+
+async def _prove(site: Site, folder: Path, record_property: Record) -> None:
+    play = Play(site, folder, SEED)
+    evidence = play.evidence
+    told = [f"seed {SEED}", *map(str, evidence.schedule)]
+    try:
+        await play.run()
+    except BaseException as error:
+        error.add_note("\n".join([*told, *map(str, evidence.incidents), play.herd.log_tail()]))
+        raise
+    record_property("combination", site.name)
+    record_property("version", evidence.version)
+    wrong = complaints(evidence)
+    assert not wrong, "\n".join([f"{len(wrong)} complaints", *wrong[:20], *told])
+    happened = tally(evidence)
+    assert happened.get("attempts lost", 0) > 0, "no fault hit a running job: nothing was proved"
+    record_property("lease", LEASE)
+    record_property("happened", happened)
+    record_property("recovery", recovery(evidence))
+    record_property("away", away(evidence))
+    record_property("seconds", round(evidence.took, 1))
+
+
+def sqlite_site(folder: Path) -> Site:
+    return Site("sqlite", f"sqlite:///{folder}/jobs.db", faults=WORKER_FAULTS)
+
+
+def postgres_site(server: Postgres) -> Site:
+    return Site("postgresql", server.url(timeout=3), faults=STORE_FAULTS, servers={"store": server})
+
+
+async def test_sqlite_keeps_its_promises_while_workers_die(
+    tmp_path: Path, record_property: Record
+) -> None:
+    await _prove(sqlite_site(tmp_path), tmp_path, record_property)
+
+
+async def test_postgresql_keeps_its_promises_while_it_is_killed(
+    tmp_path: Path, record_property: Record
+) -> None:
+    with Postgres() as server:
+        await _prove(postgres_site(server), tmp_path, record_property)
+
+
+async def test_redis_keeps_its_promises_while_it_is_killed(
+    tmp_path: Path, record_property: Record
+) -> None:
+    with RedisServer(fsync="always") as server:
+        site = Site("redis", server.url, faults=STORE_FAULTS, servers={"store": server})
+        await _prove(site, tmp_path, record_property)
+
+
+async def test_workers_behind_a_server_lose_nothing_over_sqlite(
+    tmp_path: Path, record_property: Record
+) -> None:
+    with behind_gateway(sqlite_site(tmp_path), tmp_path) as site:
+        await _prove(site, tmp_path, record_property)
+
+
+async def test_workers_behind_a_server_lose_nothing_over_postgresql(
+    tmp_path: Path, record_property: Record
+) -> None:
+    with Postgres() as server, behind_gateway(postgres_site(server), tmp_path) as site:
+        await _prove(site, tmp_path, record_property)
