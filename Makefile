@@ -12,7 +12,7 @@ SECONDS ?= 600
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-fast test-conformance fuzz check fix bench docs clean
+.PHONY: help setup demo test test-fast test-conformance support fuzz check fix bench docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,12 @@ test-fast: .venv/.dev ## Run the tests that take less than two minutes together
 
 test-conformance: .venv/.dev ## Prove every store against the whole contract, on real servers
 	@scripts/install-servers
-	@$(PYTEST) tests/conformance $(ARGS)
+	@$(PYTEST) tests/conformance --all-engines $(ARGS)
+
+support: .venv/.dev ## Prove every engine again, and write the page that says so
+	@scripts/install-servers
+	@$(PYTEST) tests/conformance tests/integration/combinations --results docs/reference/support.json $(ARGS)
+	@$(BIN)/python -m scripts.generate_docs
 
 fuzz: .venv/.dev ## Fuzz what the gateway reads before it believes a peer, for SECONDS=600
 	@$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=$(SECONDS) -rss_limit_mb=512 \

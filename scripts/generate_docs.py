@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.pages import commands, errors, lifecycle, settings, tasks
+from scripts.pages import commands, errors, lifecycle, settings, support, tasks
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -16,6 +16,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/cli.md": commands.page,
     "reference/errors.md": errors.page,
     "reference/settings.md": settings.page,
+    "reference/support.md": support.page,
     "reference/tasks.md": tasks.page,
 }
 """Path under ``docs/`` to the function that makes its text."""

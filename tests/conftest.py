@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.results import mark_engine, pytest_addoption, pytest_configure
+
+__all__ = ["pytest_addoption", "pytest_configure"]  # pytest finds its hooks here
+
 TESTS = Path(__file__).parent
 NEED_SERVERS = (
     "conformance/test_postgres.py",
@@ -22,6 +26,7 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(TESTS).as_posix().startswith(NEED_SERVERS):
             item.add_marker(pytest.mark.servers)
+        mark_engine(item)
 
 
 @pytest.fixture

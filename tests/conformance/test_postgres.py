@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.postgres import PostgresStore
@@ -10,6 +12,7 @@ from stoker.testing.conformance import StoreConformance
 from tests.servers.postgres import shared_schemas
 
 
+@pytest.mark.engine("postgresql")
 class TestPostgres(StoreConformance):
     """A schema of its own for each test. Its second hand has connections of its own."""
 

@@ -42,6 +42,7 @@ async def _fields(client: Any, namespace: str, table: str) -> set[str]:
     return set(await client.hkeys(f"{root(namespace)}:{KEYS[table].name}"))
 
 
+@pytest.mark.engine("redis")
 class TestRedis(StoreConformance):
     """A namespace of its own for each store, on one server for all. The second hand is another
     connection.

@@ -16,6 +16,7 @@ from stoker.testing.conformance import Capabilities, StoreConformance
 from tests.gateway.site import http_site, tcp_site
 
 
+@pytest.mark.engine("tcp")
 class TestRemoteOverSQLite(StoreConformance):
     """A worker behind TCP, with the default store behind the server; its clock is the store's."""
 
@@ -33,6 +34,7 @@ class TestRemoteOverSQLite(StoreConformance):
         return RemoteStore(store.info.url, clock=clock)
 
 
+@pytest.mark.engine("http")
 @pytest.mark.timeout(300)  # a story is thousands of requests
 class TestRemoteOverHttp(StoreConformance):
     """A worker behind HTTP, with the reference store behind the server."""

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.memory import MemoryStore
@@ -15,6 +17,7 @@ from stoker.testing.conformance.faults import Faults
 from stoker.testing.conformance.two_hands import Keeping, TwoHands
 
 
+@pytest.mark.engine("memory")
 class TestMemory(StoreConformance):
     """The reference store."""
 
@@ -43,6 +46,7 @@ class TestWrappedMemoryWithOneHandle(TwoHands, Keeping, Faults):
             yield store
 
 
+@pytest.mark.engine("sqlite")
 class TestSQLite(StoreConformance):
     """The default store, in a file. Its second hand is another connection to that file."""
 
