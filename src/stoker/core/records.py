@@ -25,6 +25,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     states: tuple[State, ...] = ()
     queues: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    priorities: tuple[Priority, ...] = ()
     tenant: str | None = None
     workflow_id: str | None = None
     schedule: str | None = None

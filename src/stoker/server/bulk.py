@@ -19,6 +19,7 @@ from stoker.server.caller import Caller
 from stoker.server.counting import count_jobs, pages
 from stoker.server.query import search
 from stoker.server.schemas import BulkAnswer, BulkBody
+from stoker.server.sifting import Search
 
 _TAKEN = {"cancel": LIVE, "retry": TERMINAL, "delete": TERMINAL | WAITING}
 """The states in which a job can be taken."""
@@ -32,16 +33,16 @@ async def act(caller: Caller, body: BulkBody) -> BulkAnswer:
         InvalidOption: It does not say which jobs, or why.
         InvalidQuery: The search means nothing.
     """
-    query = _narrowed(_query(caller, body), body.action)
-    if query is None:
+    wanted = _narrowed(_search(caller, body), body.action)
+    if wanted is None:
         return _nothing(body)
     if body.dry_run:
-        found = await count_jobs(caller, query)
+        found = await count_jobs(caller, wanted)
         return msgspec.structs.replace(_nothing(body), matched=found.count, is_exact=found.is_exact)
     if not body.reason.strip():
         raise InvalidOption("the reason is missing; say why, the audit trail keeps it")
-    jobs, cursor = await _batch(caller, query, body)
-    answers = await _do(caller, query, jobs, body) if jobs else {}
+    jobs, cursor = await _batch(caller, wanted, body)
+    answers = await _do(caller, wanted.query, jobs, body) if jobs else {}
     done = sum(answers.get(answer, 0) for answer in _DONE)
     if jobs:
         await _note(caller, body, len(jobs), done)
@@ -55,7 +56,7 @@ async def act(caller: Caller, body: BulkBody) -> BulkAnswer:
     )
 
 
-def _query(caller: Caller, body: BulkBody) -> JobQuery:
+def _search(caller: Caller, body: BulkBody) -> Search:
     if [bool(body.ids), body.q is not None, body.all].count(True) != 1:
         raise InvalidOption(
             "the body says which jobs: by 'ids', or by a search 'q', or all of them by "
@@ -63,14 +64,19 @@ def _query(caller: Caller, body: BulkBody) -> JobQuery:
         )
     if body.rate is not None and body.action != "retry":
         raise InvalidOption(f"a rate is for retry; the action is {body.action}")
-    return JobQuery(ids=body.ids) if body.q is None else search(body.q, clock=caller.app.clock)
+    if body.q is not None:
+        return search(body.q, clock=caller.app.clock)
+    return Search(query=JobQuery(ids=body.ids))
 
 
-def _narrowed(query: JobQuery, action: str) -> JobQuery | None:
-    """Return the query for the jobs that the action can take; None when there can be none."""
-    taken = _TAKEN[action]
+def _narrowed(wanted: Search, action: str) -> Search | None:
+    """Return the search for the jobs that the action can take; None when there can be none."""
+    taken, query = _TAKEN[action], wanted.query
     states = [state for state in query.states if state in taken] if query.states else taken
-    return msgspec.structs.replace(query, states=tuple(sorted(states))) if states else None
+    if not states:
+        return None
+    narrowed = msgspec.structs.replace(query, states=tuple(sorted(states)))
+    return Search(query=narrowed, held=wanted.held)
 
 
 def _nothing(body: BulkBody) -> BulkAnswer:
@@ -80,13 +86,16 @@ def _nothing(body: BulkBody) -> BulkAnswer:
 
 
 async def _batch(
-    caller: Caller, query: JobQuery, body: BulkBody
+    caller: Caller, wanted: Search, body: BulkBody
 ) -> tuple[list[JobRecord], str | None]:
     jobs: list[JobRecord] = []
     cursor = body.cursor
-    async for page in pages(caller, query, most=body.limit, cursor=cursor):
+    async for page in pages(caller, wanted, most=body.limit, cursor=cursor):
         jobs += page.jobs
         cursor = page.next_cursor
+        if page.looked_at:
+            # Enough for one request: a batch may be small, or empty, and go on.
+            break
     return jobs, cursor
 
 

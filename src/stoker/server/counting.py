@@ -2,44 +2,47 @@
 
 from collections.abc import AsyncIterator
 
-from stoker.core.records import MAX_PAGE, JobQuery, Page
+from stoker.core.records import MAX_PAGE, JobQuery
 from stoker.core.store import Store
 from stoker.server.caller import Caller
 from stoker.server.schemas import JobCount
+from stoker.server.sifting import MOST, Search, SearchPage, find
 
 CAP = 10_000
 """The most jobs that are counted one by one."""
 
 
-async def count_jobs(caller: Caller, query: JobQuery, *, cap: int = CAP) -> JobCount:
-    """Count jobs: exactly where the store keeps the number, else one by one up to a cap."""
-    kept = await caller.run(lambda store: _kept(store, query))
+async def count_jobs(caller: Caller, search: Search, *, cap: int = CAP) -> JobCount:
+    """Count jobs: exactly where the store keeps the number, else one by one up to a cap.
+
+    Where payloads must be looked at, that ends after so many as one page looks at.
+    """
+    kept = None if search.held else await caller.run(lambda store: _kept(store, search.query))
     if kept is not None:
         return JobCount(count=kept, is_exact=True)
-    count = 0
-    async for page in pages(caller, query, most=cap):
+    count = looked_at = 0
+    async for page in pages(caller, search, most=cap):
         count += len(page.jobs)
+        looked_at += page.looked_at or 0
         if page.next_cursor is None:
             return JobCount(count=count, is_exact=True)
+        if looked_at >= MOST:
+            break
     return JobCount(count=count, is_exact=False)
 
 
 async def pages(
-    caller: Caller, query: JobQuery, *, most: int, cursor: str | None = None, size: int = MAX_PAGE
-) -> AsyncIterator[Page]:
+    caller: Caller, search: Search, *, most: int, cursor: str | None = None, size: int = MAX_PAGE
+) -> AsyncIterator[SearchPage]:
     """Yield pages of jobs, newest submitted first, until there are no more or enough."""
     left = most
     while left > 0:
-        page = await _page(caller, query, cursor, min(size, left))
+        page = await find(caller.run, search, cursor=cursor, limit=min(size, left))
         yield page
         left -= len(page.jobs)
         cursor = page.next_cursor
         if cursor is None:
             return
-
-
-async def _page(caller: Caller, query: JobQuery, cursor: str | None, size: int) -> Page:
-    return await caller.run(lambda store: store.find(query, cursor=cursor, limit=size))
 
 
 async def _kept(store: Store, query: JobQuery) -> int | None:

@@ -17,15 +17,15 @@ from stoker.app.graph import GraphBody
 from stoker.app.overview import ActivityView, Overview
 from stoker.app.stats import Stats
 from stoker.core.job import JobRecord
-from stoker.core.records import Page
 from stoker.server import schemas
 from stoker.server.errors import Error
+from stoker.server.sifting import SearchPage
 from stoker.server.watch import Frame
 
 TYPES: tuple[type[msgspec.Struct], ...] = (
     Error,
     JobRecord,
-    Page,
+    SearchPage,
     Stats,
     Explanation,
     GraphBody,

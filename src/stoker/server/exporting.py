@@ -9,9 +9,9 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from stoker.core.job import JobRecord
-from stoker.core.records import JobQuery, Page
 from stoker.server.caller import Caller
 from stoker.server.counting import pages
+from stoker.server.sifting import Search, SearchPage
 
 Format = Literal["jsonl", "csv"]
 PAGE = 250
@@ -43,14 +43,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula when a cell begins with it."""
 
 
-async def export(caller: Caller, query: JobQuery, *, form: Format, most: int) -> Response:
+async def export(caller: Caller, search: Search, *, form: Format, most: int) -> Response:
     """Answer with a file of the newest jobs that match.
 
     Raises:
         StokerError: The first page could not be read. Later the file ends early, and the client
             sees that it was cut.
     """
-    found = pages(caller, query, most=most, size=PAGE)
+    found = pages(caller, search, most=most, size=PAGE)
     first = await anext(found, None)
     chunks = _chunks(first, found, form)
     headers = {"content-disposition": f'attachment; filename="jobs.{form}"'}
@@ -58,7 +58,7 @@ async def export(caller: Caller, query: JobQuery, *, form: Format, most: int) ->
 
 
 async def _chunks(
-    first: Page | None, rest: AsyncIterator[Page], form: Format
+    first: SearchPage | None, rest: AsyncIterator[SearchPage], form: Format
 ) -> AsyncIterator[bytes]:
     write = _lines if form == "jsonl" else _rows
     if form == "csv":

@@ -9,9 +9,11 @@ from fastapi import Depends, Query, Request
 from stoker.core.clock import Clock
 from stoker.core.duration import instant, seconds
 from stoker.core.errors import InvalidOption, InvalidQuery
+from stoker.core.job import Priority
 from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, JobQuery
 from stoker.server.search import LONGEST, QUALIFIERS, read_search
+from stoker.server.sifting import Search
 
 MAX_TEXT = 500
 """Characters of a filter's text."""
@@ -31,7 +33,7 @@ When = Annotated[
         description="ISO 8601 with an offset, seconds since 1970, or how long ago: `10m`, `2h`.",
     ),
 ]
-Search = Annotated[
+Typed = Annotated[
     str | None,
     Query(
         max_length=LONGEST,
@@ -44,10 +46,11 @@ Search = Annotated[
 async def job_filter(
     request: Request,
     *,
-    q: Search = None,
+    q: Typed = None,
     state: Annotated[list[State] | None, Query(description="May be repeated.")] = None,
     queue: Texts = None,
     task: Texts = None,
+    priority: Annotated[list[Priority] | None, Query(description="May be repeated.")] = None,
     tenant: Text = None,
     workflow: Text = None,
     schedule: Text = None,
@@ -61,13 +64,14 @@ async def job_filter(
     worker: Text = None,
     since: When = None,
     until: When = None,
-) -> JobQuery:
+) -> Search:
     """Read the filters of a list of jobs."""
     clock: Clock = request.app.state.stoker.clock
     query = JobQuery(
         states=tuple(state or ()),
         queues=tuple(queue or ()),
         tasks=tuple(task or ()),
+        priorities=tuple(priority or ()),
         tenant=tenant,
         workflow_id=workflow,
         schedule=schedule,
@@ -76,15 +80,19 @@ async def job_filter(
         submitted_after=moment(since, clock=clock, name="since"),
         submitted_before=moment(until, clock=clock, name="until"),
     )
-    return query if q is None else both(query, search(q, clock=clock))
+    if q is None:
+        return Search(query=query)
+    typed = search(q, clock=clock)
+    return Search(query=both(query, typed.query), held=typed.held)
 
 
 async def dead_filter(
     request: Request,
     *,
-    q: Search = None,
+    q: Typed = None,
     queue: Texts = None,
     task: Texts = None,
+    priority: Annotated[list[Priority] | None, Query(description="May be repeated.")] = None,
     tenant: Text = None,
     workflow: Text = None,
     schedule: Text = None,
@@ -92,7 +100,7 @@ async def dead_filter(
     worker: Text = None,
     since: When = None,
     until: When = None,
-) -> JobQuery:
+) -> Search:
     """Read the filters of a list of dead letters."""
     return await job_filter(
         request,
@@ -100,6 +108,7 @@ async def dead_filter(
         state=[State.DEAD_LETTER],
         queue=queue,
         task=task,
+        priority=priority,
         tenant=tenant,
         workflow=workflow,
         schedule=schedule,
@@ -110,11 +119,11 @@ async def dead_filter(
     )
 
 
-JobFilter = Annotated[JobQuery, Depends(job_filter)]
-DeadFilter = Annotated[JobQuery, Depends(dead_filter)]
+JobFilter = Annotated[Search, Depends(job_filter)]
+DeadFilter = Annotated[Search, Depends(dead_filter)]
 
 
-def search(text: str, *, clock: Clock) -> JobQuery:
+def search(text: str, *, clock: Clock) -> Search:
     """Read a search.
 
     Raises:

@@ -3,8 +3,9 @@ r"""What people type into the search box, as a query.
 ``state:dead_letter queue:mail,images error:"timed out" since:2h`` is a list of terms; all of them
 must hold. A term is a qualifier, a colon and a value; several values with commas between, or the
 qualifier again, mean any of them. A value with spaces, commas or quotes stands in double quotes,
-with ``\"`` and ``\\`` inside. A job's id needs no qualifier. This is the one place that reads the
-language; what it refuses, it refuses with the place.
+with ``\"`` and ``\\`` inside. ``payload.customer.id:17`` asks for what stands at a place in the
+payload; a job's id needs no qualifier, and any other word without one must stand somewhere in the
+payload. This is the one place that reads the language; what it refuses, it refuses with the place.
 """
 
 import re
@@ -14,8 +15,10 @@ from typing import Any
 import msgspec
 
 from stoker.core.errors import InvalidQuery
+from stoker.core.job import Priority
 from stoker.core.lifecycle import LEASED, LIVE, TERMINAL, WAITING, State
 from stoker.core.records import JobQuery
+from stoker.server.sifting import Held, Search
 
 LONGEST = 2_000
 """Characters of a search."""
@@ -30,6 +33,7 @@ QUALIFIERS: Mapping[str, str] = {
     "state": "states",
     "queue": "queues",
     "task": "tasks",
+    "priority": "priorities",
     "id": "ids",
     "tenant": "tenant",
     "error": "error",
@@ -40,11 +44,17 @@ QUALIFIERS: Mapping[str, str] = {
     "until": "submitted_before",
 }
 """Qualifier to the field of `JobQuery` that it narrows."""
-ANY_OF = frozenset({"state", "queue", "task", "id"})
+PAYLOAD = "payload."
+"""What the qualifier for a place in the payload begins with."""
+ANY_OF = frozenset({"state", "queue", "task", "priority", "id"})
 """Qualifiers that take several values."""
 _MOST_VALUES = 100
+_MOST_HELD = 10
 
-_TERM = re.compile(r'(?:(?P<name>[A-Za-z_]+):)?(?P<values>(?:"(?:\\.|[^"\\])*"|[^\s",]|,)+|)')
+_TERM = re.compile(
+    r'(?:(?P<name>payload\.[^\s":,]*|[A-Za-z_]+):)?'
+    r'(?P<values>(?:"(?:\\.|[^"\\])*"|[^\s",]|,)+|)'
+)
 _VALUE = re.compile(r'"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<bare>[^\s",]+)')
 _ESCAPED = re.compile(r"\\(.)")
 _ID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -65,7 +75,7 @@ class Term(msgspec.Struct, frozen=True):
     text: str
 
 
-def read_search(text: str, *, moment: ReadMoment) -> JobQuery:
+def read_search(text: str, *, moment: ReadMoment) -> Search:
     """Return what a search means.
 
     Args:
@@ -80,9 +90,15 @@ def read_search(text: str, *, moment: ReadMoment) -> JobQuery:
             f"the search has {len(text)} characters; expected at most {LONGEST}", position=LONGEST
         )
     fields: dict[str, Any] = {}
+    held: list[Held] = []
     for term in terms(text):
-        _add(fields, term, moment)
-    return JobQuery(**fields)
+        if _asks_payload(term):
+            held.append(_held(term))
+            if len(held) > _MOST_HELD:
+                raise _wrong(term.at, f"more than {_MOST_HELD} terms ask for the payload")
+        else:
+            _add(fields, term, moment)
+    return Search(query=JobQuery(**fields), held=tuple(held))
 
 
 def terms(text: str) -> Iterator[Term]:
@@ -105,12 +121,20 @@ def terms(text: str) -> Iterator[Term]:
 
 
 def _term(match: re.Match[str], at: int) -> Term:
-    name = (match["name"] or "").lower()
+    name = match["name"] or ""
+    if name.startswith(PAYLOAD):
+        return _filled(match, name, at)
+    name = name.lower()
     if name and name not in QUALIFIERS:
         raise _wrong(
             at,
-            f"there is no qualifier {name[:50]!r}; known are {', '.join(QUALIFIERS)}",
+            f"there is no qualifier {name[:50]!r}; known are {', '.join(QUALIFIERS)} and "
+            f"payload.PLACE; a text with a colon stands in double quotes",
         )
+    return _filled(match, name, at)
+
+
+def _filled(match: re.Match[str], name: str, at: int) -> Term:
     values = tuple(_text(found) for found in _VALUE.finditer(match["values"]))
     if not all(values) or not values:
         raise _wrong(match.start("values"), f"{name or 'the term'} has no value")
@@ -123,12 +147,10 @@ def _text(found: re.Match[str]) -> str:
 
 
 def _add(fields: dict[str, Any], term: Term, moment: ReadMoment) -> None:
-    name = term.name
-    if not name:
-        name = _bare(term)
+    name = term.name or "id"
     field = QUALIFIERS[name]
     if name in ANY_OF:
-        values = _states(term) if name == "state" else term.values
+        values = _READ[name](term) if name in _READ else term.values
         both = dict.fromkeys((*fields.get(field, ()), *values))
         if len(both) > _MOST_VALUES:
             raise _wrong(term.at, f"{name} has more than {_MOST_VALUES} values")
@@ -140,14 +162,20 @@ def _add(fields: dict[str, Any], term: Term, moment: ReadMoment) -> None:
     fields[field] = _moment(term, value, moment) if name in {"since", "until"} else value
 
 
-def _bare(term: Term) -> str:
-    if all(_ID.fullmatch(value) for value in term.values):
-        return "id"
-    raise _wrong(
-        term.at,
-        f"{term.text[:50]!r} is no job's id; say what it is, such as task:{term.values[0][:20]} or "
-        f"error:{term.values[0][:20]}; known are {', '.join(QUALIFIERS)}",
-    )
+def _asks_payload(term: Term) -> bool:
+    """Whether a term is about the payload: by its name, or as a word that is no job's id."""
+    if term.name:
+        return term.name.startswith(PAYLOAD)
+    return not all(_ID.fullmatch(value) for value in term.values)
+
+
+def _held(term: Term) -> Held:
+    if len(term.values) > 1:
+        raise _wrong(term.at, f"{term.name or 'a word'} takes one value")
+    path = tuple(term.name.removeprefix(PAYLOAD).split(".")) if term.name else ()
+    if term.name and not all(path):
+        raise _wrong(term.at, f"{term.name[:50]!r} names no place in the payload")
+    return Held(path, term.values[0])
 
 
 def _states(term: Term) -> list[State]:
@@ -160,6 +188,19 @@ def _states(term: Term) -> list[State]:
             )
         found |= _STATES[value.lower()]
     return sorted(found)
+
+
+def _priorities(term: Term) -> list[Priority]:
+    known = {str(priority): priority for priority in Priority}
+    for value in term.values:
+        if value.lower() not in known:
+            raise _wrong(
+                term.at, f"there is no priority {value[:50]!r}; known are {', '.join(known)}"
+            )
+    return [known[value.lower()] for value in term.values]
+
+
+_READ: Mapping[str, Callable[[Term], Any]] = {"state": _states, "priority": _priorities}
 
 
 def _moment(term: Term, value: str, moment: ReadMoment) -> float:

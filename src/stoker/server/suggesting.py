@@ -1,15 +1,19 @@
 """What a search may go on with: qualifiers, and the values that the store knows."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from stoker.app.stats import Grouping
+from stoker.core.job import PRIORITIES
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery
 from stoker.core.store import Store
 from stoker.server.caller import Caller
 from stoker.server.schemas import Suggestion
-from stoker.server.search import ANY_OF, GROUPS, QUALIFIERS
+from stoker.server.search import ANY_OF, GROUPS, PAYLOAD, QUALIFIERS
 
 MOST = 20
 """Suggestions in one answer."""
@@ -22,7 +26,9 @@ _NOTES = {
     "state": "one of the states, or waiting, leased, live, ended",
     "queue": "the queue's name",
     "task": "the task's name",
+    "priority": "high, medium or low",
     "id": "the job's id",
+    "payload": "what stands at a place in the payload, such as payload.customer.id:17",
     "tenant": "whose job it is",
     "error": "a text in the last error",
     "worker": "the worker that holds it or held it last",
@@ -31,6 +37,7 @@ _NOTES = {
     "since": "submitted since: 2h, or a moment",
     "until": "submitted before: 10m, or a moment",
 }
+_KEY = re.compile(r"[^\s\":,.]+")
 _AGES = {"10m": "ten minutes ago", "1h": "an hour ago", "1d": "a day ago", "7d": "a week ago"}
 
 
@@ -49,7 +56,7 @@ async def suggest(caller: Caller, text: str) -> list[Suggestion]:
             Suggestion(text=f"{known}:", note=_NOTES[known])
             for known in QUALIFIERS
             if known.startswith(name)
-        ]
+        ] + await _places(caller, text)
     if name not in QUALIFIERS:
         return []
     *before, last = begun.split(",") if name in ANY_OF else [begun]
@@ -59,6 +66,20 @@ async def suggest(caller: Caller, text: str) -> list[Suggestion]:
         Suggestion(text=f"{name}:{kept}{quoted(value)}", note=note)
         for value, note in _sorted(values, last.strip('"').casefold())
     ][:MOST]
+
+
+async def _places(caller: Caller, begun: str) -> list[Suggestion]:
+    """Suggest places in the payloads of the newest jobs, once ``payload`` is being typed."""
+    if not begun or not (PAYLOAD.startswith(begun) or begun.startswith(PAYLOAD)):
+        return []
+    page = await caller.run(lambda store: store.find(JobQuery(), limit=LOOKED_AT))
+    places: dict[str, str] = {}
+    for job in page.jobs:
+        for key in msgspec.json.decode(job.payload):
+            if _KEY.fullmatch(key):
+                places.setdefault(f"{PAYLOAD}{key}:", job.task)
+    found = [Suggestion(text=place, note=task) for place, task in places.items()]
+    return [one for one in found if one.text.startswith(begun)][:MOST]
 
 
 def quoted(value: str) -> str:
@@ -79,6 +100,8 @@ async def _values(caller: Caller, name: str) -> Values:
     if name == "state":
         groups = {group: ", ".join(sorted(states)) for group, states in GROUPS.items()}
         return {str(state): "" for state in State} | groups
+    if name == "priority":
+        return dict.fromkeys((str(priority) for priority in PRIORITIES), "")
     if name in {"since", "until"}:
         return _AGES
     if name == "task":

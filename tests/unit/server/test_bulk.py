@@ -6,6 +6,7 @@ import pytest
 
 from stoker.core.job import Outcome
 from stoker.core.lifecycle import State
+from stoker.server import sifting
 from stoker.testing.conformance.hand import Hand
 from tests.unit.server.asking import Asking
 
@@ -117,3 +118,23 @@ async def test_a_wish_without_meaning_is_refused(
     job_id = await hand.put()
     (await ask.post("/jobs/bulk", {"action": "cancel", "reason": "why", **body})).refused(422, code)
     assert await hand.state(job_id) is State.QUEUED
+
+
+async def test_a_bulk_action_on_payloads_goes_on_where_it_stopped(
+    ask: Asking, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sifting, "MOST", 2)
+    monkeypatch.setattr(sifting, "_AT_ONCE", 2)
+    ann = await hand.put_many(3, payload=b'{"to": "ann"}')
+    bob = await hand.put_many(4, payload=b'{"to": "bob"}')
+    body: dict[str, Any] = {"q": "payload.to:ann"}
+    done: list[int] = []
+    while True:
+        answer = await bulk(ask, "cancel", **body)
+        done.append(answer["done"])
+        if answer["next_cursor"] is None:
+            break
+        body["cursor"] = answer["next_cursor"]
+    assert (done[:2], sum(done)) == ([0, 0], 3)
+    assert await hand.states(ann) == [State.CANCELLED] * 3
+    assert await hand.states(bob) == [State.QUEUED] * 4

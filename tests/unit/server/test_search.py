@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from stoker.core.errors import InvalidQuery
-from stoker.core.job import ErrorInfo, Outcome
+from stoker.core.job import ErrorInfo, Outcome, Priority
 from stoker.core.lifecycle import LIVE, State
 from stoker.core.records import JobQuery
-from stoker.server import counting, exporting
+from stoker.server import counting, exporting, sifting
 from stoker.server.search import LONGEST, read_search
+from stoker.server.sifting import Held, Search, holds
 from stoker.testing import FakeClock
 from stoker.testing.conformance.hand import Hand
 from tests.unit.server.asking import Asking
@@ -20,7 +21,7 @@ from tests.unit.server.asking import Asking
 ID = "01930000-0000-7000-8000-000000000001"
 
 
-def read(text: str) -> JobQuery:
+def read(text: str) -> Search:
     return read_search(text, moment=lambda value, name: float(value))
 
 
@@ -30,6 +31,7 @@ def read(text: str) -> JobQuery:
         ("", {}),
         ("   ", {}),
         ("queue:mail", {"queues": ("mail",)}),
+        ("priority:HIGH,low", {"priorities": (Priority.HIGH, Priority.LOW)}),
         ("queue:mail,images  queue:mail", {"queues": ("mail", "images")}),
         ("state:queued,running", {"states": (State.QUEUED, State.RUNNING)}),
         ("STATE:Queued", {"states": (State.QUEUED,)}),
@@ -45,7 +47,56 @@ def read(text: str) -> JobQuery:
     ],
 )
 def test_a_search_means_a_query(text: str, fields: dict[str, Any]) -> None:
-    assert read(text) == JobQuery(**fields)
+    assert read(text) == Search(query=JobQuery(**fields))
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("payload.to:ann", [Held(("to",), "ann")]),
+        (
+            'payload.Customer.id:17 payload.items.0.sku:"a b"',
+            [
+                Held(("Customer", "id"), "17"),
+                Held(("items", "0", "sku"), "a b"),
+            ],
+        ),
+        ('hello "big world"', [Held((), "hello"), Held((), "big world")]),
+    ],
+)
+def test_a_search_asks_for_payloads(text: str, held: list[Held]) -> None:
+    assert read(text) == Search(held=tuple(held))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "is_held"),
+    [
+        ("to", "ann", True),
+        ("to", "an", False),
+        ("to", "Ann", False),
+        ("count", "17", True),
+        ("count", "17.0", True),
+        ("count", "18", False),
+        ("count", "many", False),
+        ("on", "true", True),
+        ("on", "1", False),
+        ("none", "null", True),
+        ("items.1.sku", "b", True),
+        ("items.2.sku", "b", False),
+        ("items.x", "b", False),
+        ("items.99999999999999999999", "b", False),
+        ("to.deeper", "ann", False),
+        ("items.0", '{"sku":"a"}', True),
+        ("absent", "null", False),
+        ("", "ANN", True),
+        ("", "sku", True),
+        ("", "nobody", False),
+    ],
+)
+def test_what_a_payload_holds(path: str, value: str, *, is_held: bool) -> None:
+    payload = b'{"to":"ann","count":17,"on":true,"none":null,"items":[{"sku":"a"},{"sku":"b"}]}'
+    held = Held(tuple(path.split(".")) if path else (), value)
+    assert holds(payload, [held]) is is_held
 
 
 @pytest.mark.parametrize(
@@ -59,7 +110,13 @@ def test_a_search_means_a_query(text: str, fields: dict[str, Any]) -> None:
         ('queue:mail error:"half', 17, "does not end"),
         ("tenant:a tenant:b", 9, "one value"),
         ("tenant:a,b", 0, "one value"),
-        ("hello", 0, "no job's id"),
+        ("priority:urgent", 0, "no priority 'urgent'"),
+        ("http://example.com", 0, "double quotes"),
+        ("payload.:x", 0, "names no place"),
+        ("payload.a..b:x", 0, "names no place"),
+        ("payload.a:x,y", 0, "one value"),
+        ("queue:a payload.a:", 18, "no value"),
+        (" ".join(f"w{n}" for n in range(11)), 30, "more than 10"),
         ("x" * (LONGEST + 1), LONGEST, "at most"),
         ("queue:" + ",".join(str(n) for n in range(101)), 0, "more than 100"),
     ],
@@ -83,6 +140,53 @@ async def test_a_list_is_narrowed_by_search_and_parameters_together(
     assert "say it once" in twice.refused(422, "invalid_query")["message"]
     error = (await ask.get("/jobs", q="since:yesterday")).refused(422, "invalid_query")
     assert error["details"]["position"] == 0
+
+
+async def test_a_search_of_payloads_goes_on_where_it_stopped(
+    ask: Asking, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may be short, or empty, and go on; together the pages hold every job once."""
+    monkeypatch.setattr(sifting, "MOST", 4)
+    monkeypatch.setattr(sifting, "_AT_ONCE", 3)
+    wanted = []
+    for number in range(20):
+        job_id = await hand.put(payload=b'{"to": "ann"}' if number % 3 == 0 else b'{"to": "bob"}')
+        wanted += [job_id] if number % 3 == 0 else []
+    await hand.put_many(9, payload=b'{"to": "eve"}')
+    found: list[str] = []
+    sizes: list[int] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await ask.get("/jobs", q="payload.to:ann", limit=2, **cursor)).ok()
+        found += [job["id"] for job in page["jobs"]]
+        sizes.append(len(page["jobs"]))
+        assert 0 < page["looked_at"] <= 6
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert found == wanted[::-1]
+    assert sizes[0] == 0
+    whole = (await ask.get("/jobs", q="queue:default")).ok()
+    assert whole["looked_at"] is None
+
+
+async def test_a_count_of_payloads_says_when_it_stopped(
+    ask: Asking, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hand.put_many(8, payload=b'{"to": "ann"}')
+    assert (await ask.get("/jobs/count", q="ann")).ok() == {"count": 8, "is_exact": True}
+    monkeypatch.setattr(sifting, "MOST", 3)
+    monkeypatch.setattr(counting, "MOST", 3)
+    monkeypatch.setattr(sifting, "_AT_ONCE", 3)
+    assert (await ask.get("/jobs/count", q="ann")).ok() == {"count": 3, "is_exact": False}
+
+
+async def test_jobs_are_narrowed_by_priority(ask: Asking, hand: Hand) -> None:
+    job_id = await hand.put(priority=Priority.HIGH)
+    await hand.put()
+    for query in ({"q": "priority:high"}, {"priority": "high"}):
+        [job] = (await ask.get("/jobs", **query)).ok()["jobs"]
+        assert job["id"] == job_id
 
 
 async def test_dead_letters_are_searched_by_the_same_language(ask: Asking, hand: Hand) -> None:
@@ -115,7 +219,9 @@ async def suggested(ask: Asking, text: str) -> list[str]:
 
 
 async def test_a_search_is_helped_along(ask: Asking, hand: Hand) -> None:
-    await hand.put(queue="mail", tenant="acme corp", schedule="nightly")
+    await hand.put(
+        queue="mail", tenant="acme corp", schedule="nightly", payload=b'{"text": 1, "a b": 2}'
+    )
     dead = await hand.put()
     error = ErrorInfo(code="task_error", type="OSError", message="refused")
     await hand.finish(dead, Outcome.FAILED, retry_in=None, error=error)
@@ -128,6 +234,8 @@ async def test_a_search_is_helped_along(ask: Asking, hand: Hand) -> None:
     assert await suggested(ask, "error:") == ["error:OSError"]
     assert await suggested(ask, "worker:") == ["worker:W1"]
     assert "since:1h" in await suggested(ask, "since:")
+    assert await suggested(ask, "priority:h") == ["priority:high"]
+    assert await suggested(ask, "payload.t") == ["payload.text:"]
     assert await suggested(ask, "colour:") == []
     assert await suggested(ask, "id:") == []
 

@@ -10,9 +10,10 @@ from stoker.app.stats import Grouping
 from stoker.core.errors import InvalidOption
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import State
-from stoker.core.records import MAX_PAGE, Answer, JobQuery, Page
+from stoker.core.records import MAX_PAGE, Answer, JobQuery
 from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
+from stoker.server.counting import pages
 from stoker.server.describe import answers, takes
 from stoker.server.query import Cursor, DeadFilter, Limit, moment
 from stoker.server.schemas import (
@@ -22,6 +23,7 @@ from stoker.server.schemas import (
     ReplayBody,
     Replayed,
 )
+from stoker.server.sifting import Search, SearchPage, find
 
 router = APIRouter(prefix=f"{PREFIX}/dead-letters", tags=["dead letters"])
 
@@ -30,11 +32,11 @@ SCANNED = 10_000
 _NARROWING = ("task", "queue", "tenant", "workflow", "error", "since", "until")
 
 
-@router.get("", responses=answers(Page, ErrorGroups))
+@router.get("", responses=answers(SearchPage, ErrorGroups))
 @needs(Need.READ)
 async def list_dead_letters(
     request: Request,
-    query: DeadFilter,
+    search: DeadFilter,
     group_by: Annotated[
         Literal["error"] | None, Query(description="Count by what they died of.")
     ] = None,
@@ -44,9 +46,9 @@ async def list_dead_letters(
     """List dead letters, newest submitted first, or group them by cause."""
     caller = Caller(request)
     if group_by is None:
-        return reply(await caller.run(lambda s: s.find(query, cursor=cursor, limit=limit)))
+        return reply(await find(caller.run, search, cursor=cursor, limit=limit))
     grouping = Grouping()
-    is_complete = await _scan(caller, query, SCANNED, grouping.add)
+    is_complete = await _scan(caller, search, SCANNED, grouping.add)
     return reply(ErrorGroups(grouping.groups(), grouping.count, is_complete))
 
 
@@ -162,26 +164,19 @@ async def _count(caller: Caller, query: JobQuery, limit: int) -> tuple[int, bool
         nonlocal matched
         matched += 1
 
-    is_complete = await _scan(caller, query, limit, count)
+    is_complete = await _scan(caller, Search(query=query), limit, count)
     return matched, is_complete
 
 
 async def _scan(
-    caller: Caller, query: JobQuery, limit: int, visit: Callable[[JobRecord], None]
+    caller: Caller, search: Search, limit: int, visit: Callable[[JobRecord], None]
 ) -> bool:
     """Show matching jobs to a visitor, up to a limit; return whether these are all."""
-    left = limit
-    cursor: str | None = None
-    while left > 0:
-        page = await _page(caller, query, cursor, min(MAX_PAGE, left))
+    is_complete = False
+    async for page in pages(caller, search, most=limit):
         for job in page.jobs:
             visit(job)
-        left -= len(page.jobs)
-        cursor = page.next_cursor
-        if cursor is None:
-            return True
-    return False
-
-
-async def _page(caller: Caller, query: JobQuery, cursor: str | None, size: int) -> Page:
-    return await caller.run(lambda store: store.find(query, cursor=cursor, limit=size))
+        is_complete = page.next_cursor is None
+        if page.looked_at:
+            break
+    return is_complete

@@ -9,7 +9,7 @@ from stoker.core import codec
 from stoker.core.errors import Refused
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import LEASED, TERMINAL
-from stoker.core.records import JobQuery, Page
+from stoker.core.records import JobQuery
 from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers, takes
@@ -23,6 +23,7 @@ from stoker.server.schemas import (
     RetryJobBody,
     SubmitBody,
 )
+from stoker.server.sifting import SearchPage, find
 from stoker.server.submitting import submit_batch, submit_one
 
 router = APIRouter(prefix=f"{PREFIX}/jobs", tags=["jobs"])
@@ -73,14 +74,17 @@ async def submit_jobs(request: Request) -> Response:
     return reply(BatchAnswer(await submit_batch(caller, body.jobs)), 201)
 
 
-@router.get("", responses=answers(Page))
+@router.get("", responses=answers(SearchPage))
 @needs(Need.READ)
 async def list_jobs(
-    request: Request, query: JobFilter, cursor: Cursor = None, limit: Limit = 100
+    request: Request, search: JobFilter, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
-    """List jobs, newest submitted first, without their log lines."""
+    """List jobs, newest submitted first, without their log lines.
+
+    A search of payloads looks at 5,000 jobs and then gives what it has: go on with the cursor.
+    """
     caller = Caller(request)
-    return reply(await caller.run(lambda s: s.find(query, cursor=cursor, limit=limit)))
+    return reply(await find(caller.run, search, cursor=cursor, limit=limit))
 
 
 @router.get("/{job_id}", responses=answers(JobRecord, refuses=(404,)))

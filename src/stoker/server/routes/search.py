@@ -27,12 +27,12 @@ _EXAMPLE = {
 
 @router.get("/count", responses=answers(JobCount))
 @needs(Need.READ)
-async def count_matching_jobs(request: Request, query: JobFilter) -> Response:
+async def count_matching_jobs(request: Request, search: JobFilter) -> Response:
     """Count the jobs that match, at most 10,000 of them one by one.
 
     States and queues alone are counted by the store itself, however many jobs there are.
     """
-    return reply(await count_jobs(Caller(request), query))
+    return reply(await count_jobs(Caller(request), search))
 
 
 @router.get("/suggestions", responses=answers(SuggestionList))
@@ -64,7 +64,7 @@ async def suggest_search(
 @needs(Need.READ)
 async def export_jobs(
     request: Request,
-    query: JobFilter,
+    search: JobFilter,
     form: Annotated[
         Format,
         Query(alias="format", description="JSON lines, or a table for a spreadsheet."),
@@ -72,7 +72,7 @@ async def export_jobs(
     limit: Annotated[int, Query(ge=1, le=100_000, description="The most jobs.")] = 10_000,
 ) -> Response:
     """Download jobs, newest submitted first, without their log lines."""
-    return await export(Caller(request), query, form=form, most=limit)
+    return await export(Caller(request), search, form=form, most=limit)
 
 
 @router.post(

@@ -27,6 +27,7 @@ def matches(job: Job, query: JobQuery) -> bool:
         (query.states, job.state),
         (query.queues, spec.queue),
         (query.tasks, spec.task),
+        (query.priorities, spec.priority),
     )
     if any(allowed and value not in allowed for allowed, value in wanted):
         return False

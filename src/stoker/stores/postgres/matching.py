@@ -50,6 +50,9 @@ class Conditions:
             self.add(f"j.state IN ({', '.join(str(code) for code in sorted(wanted))})")
             if wanted <= LEASED_CODES:
                 self.add("j.state IN (3, 4)")
+        if query.priorities:
+            ranks = sorted({priority.rank for priority in query.priorities})
+            self.add(f"j.priority IN ({', '.join(str(rank) for rank in ranks)})")
         if query.error is not None:
             self.add(f"strpos(j.error_fold, {self.hold(fold([query.error]))}::text) > 0")
 

@@ -94,6 +94,7 @@ def _filter(query: JobQuery, states: Sequence[State], outside: bool) -> tuple[An
         query.submitted_after,
         query.submitted_before,
         outside or None,
+        [priority.rank for priority in query.priorities] or None,
     )
 
 

@@ -47,7 +47,7 @@ SESSION = (
 )  # fmt: skip
 QUERY = (
     "STATES", "QUEUES", "TASKS", "TENANT", "WORKFLOW_ID", "SCHEDULE", "WORKER", "FAILED", "AFTER",
-    "BEFORE", "LOOSE",
+    "BEFORE", "LOOSE", "RANKS",
 )  # fmt: skip
 TRY = (
     "ATTEMPT", "EPOCH", "NONCE", "WORKER", "DUE_AT", "LEASED_AT", "STARTED_AT", "ENDED_AT",

@@ -65,6 +65,9 @@ class Conditions:
                 self.add(condition, value)
         if wanted is not None:
             self.add(f"j.state IN ({', '.join(str(code) for code in sorted(wanted))})")
+        if query.priorities:
+            ranks = sorted({priority.rank for priority in query.priorities})
+            self.add(f"j.priority IN ({', '.join(str(rank) for rank in ranks)})")
         if query.error is not None:
             self._add_error(query.error)
 

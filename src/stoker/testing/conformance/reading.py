@@ -51,6 +51,8 @@ class Finding(StoreSuite):
             ({"queues": ("q2",)}, "cd"),
             ({"queues": ("q1", "q2"), "states": (State.SCHEDULED,)}, "c"),
             ({"tasks": ("mail",)}, "bc"),
+            ({"priorities": (Priority.HIGH,)}, "b"),
+            ({"priorities": (Priority.HIGH, Priority.MEDIUM), "queues": ("q1",)}, "ab"),
             ({"tenant": "acme"}, "ac"),
             ({"schedule": "nightly"}, "d"),
             ({"worker": "W1"}, "bd"),
@@ -68,7 +70,7 @@ class Finding(StoreSuite):
         self, hand: Hand, query: dict[str, Any], expected: str
     ) -> None:
         await hand.put(id="a", queue="q1", tenant="acme")
-        await hand.put(id="b", queue="q1", task="mail")
+        await hand.put(id="b", queue="q1", task="mail", priority=Priority.HIGH)
         await hand.put(id="c", queue="q2", task="mail", tenant="acme", delay=60)
         await hand.put(id="d", queue="q2", schedule="nightly")
         await hand.finish("b")

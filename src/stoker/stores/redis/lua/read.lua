@@ -53,6 +53,7 @@ local function compile(filter)
     tasks = as_set(filter[Q.TASKS]), tenant = filter[Q.TENANT], flow = filter[Q.WORKFLOW_ID],
     schedule = filter[Q.SCHEDULE], worker = filter[Q.WORKER], failed = filter[Q.FAILED],
     after = filter[Q.AFTER], before = filter[Q.BEFORE], loose = filter[Q.LOOSE],
+    ranks = as_set(filter[Q.RANKS]),
   }
 end
 
@@ -61,6 +62,7 @@ local function matches(r, f)
   local h = head(r)
   if f.queues and not f.queues[h[H.QUEUE]] then return false end
   if f.tasks and not f.tasks[h[H.TASK]] then return false end
+  if f.ranks and not f.ranks[h[H.RANK]] then return false end
   if f.tenant and f.tenant ~= h[H.TENANT] then return false end
   if f.flow and f.flow ~= h[H.WORKFLOW_ID] then return false end
   if f.loose and h[H.WORKFLOW_ID] then return false end
