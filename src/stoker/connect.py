@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from stoker.core.clock import Clock, SystemClock
 from stoker.core.errors import InvalidConfig, MissingExtra, Unsupported
+from stoker.core.finding import Finding
 from stoker.core.store import Store
 from stoker.settings import Secret, masked
 
@@ -70,6 +71,46 @@ def open_store(url: str, *, clock: Clock | None = None, token: Secret | None = N
         + ", such as sqlite:///stoker.db",
         url=masked(url),
     )
+
+
+async def examine_store(
+    url: str, *, clock: Clock | None = None, token: Secret | None = None, processes: int = 1
+) -> list[Finding]:
+    """Examine what a URL leads to, without needing a store that can be opened; change nothing.
+
+    Args:
+        url: See `open_store`.
+        clock: This machine's; the system's if not given.
+        token: Shown to a Stoker server when the URL names none.
+        processes: Stoker's processes that will share the engine.
+
+    Raises:
+        StokerError: It cannot be reached or looked at; the message says why.
+    """
+    store = open_store(url, clock=clock, token=token)
+    clock = clock or SystemClock()
+    match urlsplit(url).scheme:
+        case "memory":
+            from stoker.stores.memory.examining import examine
+
+            return examine()
+        case "sqlite":
+            from stoker.stores.sqlite.examining import examine as examine_file
+
+            path, durability = _sqlite_parts(url)
+            return await examine_file(path, durability=durability, can_lose=store.info.can_lose)
+        case "postgresql" | "postgres":
+            from stoker.stores.postgres.examining import examine as examine_postgres
+
+            return await examine_postgres(url, clock=clock, processes=processes)
+        case "redis" | "rediss" | "valkey":
+            from stoker.stores.redis.examining import examine as examine_redis
+
+            return await examine_redis(url, clock=clock, processes=processes)
+        case _:
+            from stoker.stores.remote.examining import examine as examine_remote
+
+            return await examine_remote(url, clock=clock, token=token)
 
 
 def check_broker(url: str | None) -> None:

@@ -1,122 +1,100 @@
 """The checks of ``stoker doctor``: this machine, the configuration, the store.
 
-Each check returns findings; none of them changes anything or raises.
+Each check returns findings; none of them changes anything or raises. What is to be known of an
+engine, its adapter finds out.
 """
 
+import asyncio
 import base64
 import binascii
 import importlib.util
-import os
 import resource
-import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import msgspec
-
-from stoker.cli.text import bytes_text, length
+from stoker.cli.text import length
 from stoker.core.errors import StokerError
+from stoker.core.finding import Finding, note, ok, problem, warning
+from stoker.settings import masked
 
 if TYPE_CHECKING:
-    from stoker.app.stoker import Stoker
     from stoker.cli.shell import Shell
-    from stoker.core.records import SchemaStatus, StoreInfo
-    from stoker.core.store import Store
     from stoker.settings import Settings
 
-Verdict = Literal["ok", "note", "warning", "problem"]
-
-MIN_SQLITE = (3, 51, 3)
-"""The first SQLite without the bug that can corrupt a database when its log is reset."""
-LITTLE_SPACE = 1 << 30
-NO_SPACE = 100 << 20
 FEW_FILES = 1024
-CLOCK_SKEW = 2.0
-NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
-FLEETING = frozenset({"tmpfs", "ramfs", "overlay"})
 FORMATS = ("auto", "text", "json")
+SERVERS = 1
+"""Processes beside the workers of the fleet that share the store."""
 EXTRAS = {
     "server": ("fastapi", "httptools", "prometheus_client", "uvicorn"),
     "tasks": ("cryptography", "httpx2", "imageio_ffmpeg", "PIL", "selectolax"),
+    "postgres": ("psycopg",),
+    "redis": ("redis",),
+    "remote": ("httpx2",),
     "yaml": ("yaml",),
     "fast": ("uvloop",),
 }
 """Extra to the modules that it installs."""
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """What one check found."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    fix: str = ""
-
-
 def check_up(shell: "Shell") -> list[Finding]:
     """Run every check that the state of things allows."""
-    findings = [*_python(), *_sqlite(), *_files(), *_zones(), *_extras()]
+    findings = [*_python(), *_files(), *_zones(), *_extras()]
     settings, found = _settings(shell)
     findings += found
     if settings is None:
         return findings
-    findings += [*_sense(settings), *_tasks(shell), *_where(settings), *_store(shell)]
+    findings += [*_sense(settings), *_tasks(shell), *_store(shell)]
     return findings
 
 
 def _python() -> Iterator[Finding]:
-    found = f"Python {sys.version.split()[0]} at {sys.executable}"
-    fine = sys.version_info >= (3, 11)
-    yield Finding("python", "ok" if fine else "problem", found, "" if fine else "use 3.11 or later")
-
-
-def _sqlite() -> Iterator[Finding]:
-    try:
-        import apsw
-    except ImportError as error:
-        yield Finding("sqlite", "problem", f"apsw is missing: {error}", "pip install apsw")
-        return
-    version = apsw.sqlite_lib_version()
-    if tuple(int(part) for part in version.split(".")) >= MIN_SQLITE:
-        yield Finding("sqlite", "ok", f"SQLite {version}")
-        return
-    found = f"SQLite {version} can corrupt a database when its log is reset"
-    yield Finding("sqlite", "problem", found, "pip install 'apsw>=3.51.3'")
+    yield ok("python", found=f"Python {sys.version.split()[0]} at {sys.executable}")
 
 
 def _files() -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = soft != resource.RLIM_INFINITY and soft < FEW_FILES
-    yield Finding(
-        "open files",
-        "warning" if few else "ok",
-        f"at most {soft:,} ({hard:,} at the most)",
-        f"ulimit -n {FEW_FILES * 4}" if few else "",
-    )
+    found = f"at most {soft:,} ({hard:,} at the most)"
+    if few:
+        yield warning(
+            "open files",
+            found=found,
+            risk="a server with many clients stops taking connections",
+            fix=f"ulimit -n {FEW_FILES * 4}, or LimitNOFILE= in the unit of systemd",
+        )
+    else:
+        yield ok("open files", found=found)
 
 
 def _zones() -> Iterator[Finding]:
     try:
         ZoneInfo("Europe/Berlin")
     except ZoneInfoNotFoundError:
-        yield Finding("time zones", "problem", "no time zone data", "pip install tzdata")
+        yield problem(
+            "time zones",
+            found="no time zone data",
+            risk="schedules with a time zone do not fire",
+            fix="pip install tzdata",
+        )
     else:
-        yield Finding("time zones", "ok", "found")
+        yield ok("time zones", found="found")
 
 
 def _extras() -> Iterator[Finding]:
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         if missing:
-            found = f"not installed: {', '.join(missing)}"
-            fix = f"pip install 'stoker[{extra}]' if you need it"
-            yield Finding(f"extra {extra}", "note", found, fix)
+            yield note(
+                f"extra {extra}",
+                found=f"not installed: {', '.join(missing)}",
+                risk="nothing, unless you need it",
+                fix=f"pip install 'stoker[{extra}]'",
+            )
         else:
-            yield Finding(f"extra {extra}", "ok", "installed")
+            yield ok(f"extra {extra}", found="installed")
 
 
 def _settings(shell: "Shell") -> "tuple[Settings | None, list[Finding]]":
@@ -124,39 +102,46 @@ def _settings(shell: "Shell") -> "tuple[Settings | None, list[Finding]]":
         loaded = shell.loaded
     except StokerError as error:
         fix = "correct the key; stoker config show prints what holds"
-        return None, [Finding("settings", "problem", error.message, fix)]
+        return None, [_stopped("settings", error, fix)]
     try:
         settings = shell.settings
     except StokerError as error:
         fix = "correct --app, STOKER_APP or 'app' in the file"
-        return loaded.settings, [Finding("app", "problem", error.message, fix)]
+        return loaded.settings, [_stopped("app", error, fix)]
     origins = sorted(set(loaded.origins.values()))
     found = f"from {', '.join(origins)}" if origins else "all defaults"
-    return settings, [Finding("settings", "ok", found)]
+    return settings, [ok("settings", found=found)]
+
+
+def _stopped(check: str, error: StokerError, fix: str) -> Finding:
+    risk = "no process starts with it"
+    return problem(check, found=error.message, risk=risk, fix=fix, code=error.code)
 
 
 def _sense(settings: "Settings") -> Iterator[Finding]:
     lease, beat = settings.worker.lease, settings.worker.beat
     if beat is not None and beat * 2 > lease:
-        yield Finding(
+        yield problem(
             "worker.beat",
-            "problem",
-            f"beats every {length(beat)}, and a lease lasts {length(lease)}",
-            "a third of worker.lease, or leave it out",
+            found=f"beats every {length(beat)}, and a lease lasts {length(lease)}",
+            risk="one late beat, and a living worker loses its jobs",
+            fix="a third of worker.lease, or leave it out",
         )
     key = settings.tasks.encryption_key
     if key is not None and not _is_key(key.reveal()):
-        yield Finding(
+        yield problem(
             "tasks.encryption_key",
-            "problem",
-            "not 32 bytes in base64",
-            "python -c 'import base64,os; print(base64.b64encode(os.urandom(32)).decode())'",
+            found="not 32 bytes in base64",
+            risk="encrypt and decrypt fail",
+            fix="python -c 'import base64,os; print(base64.b64encode(os.urandom(32)).decode())'",
         )
     if settings.log.format not in FORMATS:
         found = f"{settings.log.format!r} is none"
-        yield Finding("log.format", "problem", found, f"one of {', '.join(FORMATS)}")
+        fix = f"one of {', '.join(FORMATS)}"
+        yield problem("log.format", found=found, risk="no process starts with it", fix=fix)
     if settings.broker is not None:
-        yield Finding("broker", "problem", "this version has no broker", "leave it out")
+        risk = "no process starts with it"
+        yield problem("broker", found="this version has no broker", risk=risk, fix="leave it out")
 
 
 def _is_key(text: str) -> bool:
@@ -172,86 +157,32 @@ def _tasks(shell: "Shell") -> Iterator[Finding]:
     try:
         names = all_tasks(shell.app).names()
     except StokerError as error:
-        yield Finding("tasks", "problem", error.message, "correct it; no worker starts with it")
+        yield _stopped("tasks", error, "correct it")
     else:
-        yield Finding("tasks", "ok", f"{len(names)} known")
+        yield ok("tasks", found=f"{len(names)} known")
 
 
-def _where(settings: "Settings") -> Iterator[Finding]:
-    parts = urlsplit(settings.store)
-    if parts.scheme != "sqlite":
-        return
-    file = Path(unquote(parts.path[1:])).absolute()
-    folder = next((p for p in file.parents if p.is_dir()), Path("/"))
-    kind = file_system(folder)
-    if kind in NETWORK:
-        found = f"{folder} is on a network file system ({kind}), where SQLite corrupts"
-        yield Finding("file system", "problem", found, "put the file on a local disk")
-    elif kind in FLEETING:
-        found = f"{folder} is on {kind}: what is there goes with the machine or the container"
-        yield Finding("file system", "warning", found, "put the file on a disk or a volume")
-    else:
-        yield Finding("file system", "ok", f"{folder} is on {kind or 'a local disk'}")
-    yield from _space(folder)
-    target = file if file.exists() else folder
-    if not os.access(target, os.W_OK) or not os.access(folder, os.W_OK):
-        found = f"{target} cannot be written by this user"
-        yield Finding("permissions", "problem", found, f"chown or chmod {folder} and what is in it")
+def _store(shell: "Shell") -> list[Finding]:
+    from stoker.connect import examine_store
 
-
-def _space(folder: Path) -> Iterator[Finding]:
-    free = shutil.disk_usage(folder).free
-    verdict: Verdict = "ok"
-    if free < LITTLE_SPACE:
-        verdict = "problem" if free < NO_SPACE else "warning"
-    fix = "" if verdict == "ok" else "make room; a full disk stops submits"
-    yield Finding("disk space", verdict, f"{bytes_text(free)} free in {folder}", fix)
-
-
-def file_system(folder: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
-    """Return the kind of file system that a folder is on; empty where that cannot be known."""
+    app = shell.app
+    settings = app.settings
+    url = masked(settings.store)
+    found = examine_store(
+        settings.store,
+        clock=app.clock,
+        token=settings.token,
+        processes=settings.fleet.max + SERVERS,
+    )
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    best, kind = -1, ""
-    for line in lines:
-        fields = line.split(" ")
-        point = Path(fields[1].replace("\\040", " "))
-        # The last one wins: a later mount hides an earlier one on the same point.
-        if folder.resolve().is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), fields[2]
-    return kind
-
-
-def _store(shell: "Shell") -> Iterator[Finding]:
-    from stoker.core.duration import when
-
-    async def ask(app: "Stoker", store: "Store") -> "tuple[StoreInfo, SchemaStatus, float]":
-        counts = await store.counts()
-        skew = (counts.now - when(app.clock.now())).total_seconds()
-        return store.info, await store.migrate(dry_run=True), skew
-
-    try:
-        info, schema, skew = shell.run(ask)
+        return [ok("store", found=url), *asyncio.run(found)]
     except StokerError as error:
-        fix = "correct --store, STOKER_STORE or 'store' in the file"
-        yield Finding("store", "problem", f"{error.message} [{error.code}]", fix)
-        return
-    yield Finding("store", "ok", f"{info.engine} {info.version} at {info.url}")
-    yield from _promises(info)
-    if schema.pending:
-        found = f"version {schema.current} of {schema.latest}"
-        yield Finding("layout", "problem", found, "stoker db migrate")
-    else:
-        yield Finding("layout", "ok", f"version {schema.current}")
-    far = abs(skew) > CLOCK_SKEW
-    found = f"the store's clock differs by {length(abs(skew))}"
-    fix = "set both clocks by NTP" if far else ""
-    yield Finding("clock", "warning" if far else "ok", found, fix)
-
-
-def _promises(info: "StoreInfo") -> Iterator[Finding]:
-    verdict: Verdict = "ok" if info.durability == "full" else "warning"
-    fix = "" if verdict == "ok" else "use sqlite:/// with durability=full to lose nothing"
-    yield Finding("durability", verdict, f"{info.durability}; can be lost: {info.can_lose}", fix)
+        return [
+            problem(
+                "store",
+                found=f"{error.message} [{error.code}]",
+                risk="nothing works without it",
+                fix="correct --store, STOKER_STORE or 'store' in the file",
+                code=error.code,
+            )
+        ]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from stoker.app.stats import summarize
-from stoker.cli.checkup import file_system
 from stoker.cli.health import concerns
 from stoker.core.job import Priority, SessionInfo, SessionState
 from stoker.core.lifecycle import State
 from stoker.core.records import Counts, QueueInfo, Tally
+from tests.servers.server import free_port
 from tests.unit.cli.conftest import Line
 
 NOW = datetime(2030, 1, 31, 9, 0, 0, tzinfo=UTC)
@@ -215,23 +215,26 @@ def test_doctor_names_each_problem_with_its_fix(line: Line) -> None:
     assert all(finding["fix"] for finding in wrong.values())
 
 
+def test_doctor_ends_with_3_when_the_store_cannot_be_reached(line: Line) -> None:
+    url = f"postgresql://eve:secret@127.0.0.1:{free_port()}/jobs"
+    found = line.json("doctor", "--store", url, code=3)
+    [store] = [f for f in found["findings"] if f["check"] == "store"]
+    assert (store["verdict"], store["code"]) == ("problem", "unavailable")
+    shown = line("doctor", "--store", url, code=3).output
+    assert "eve:***@127.0.0.1" in shown
+    assert "secret" not in shown
+
+
+def test_doctor_says_what_is_at_risk_and_what_to_do(line: Line) -> None:
+    shown = line("doctor", "--store", f"{line.store}?durability=fast").stdout
+    assert "At risk: jobs that were accepted. Do: leave ?durability=fast out" in shown
+    assert "no problem found, 1 warning" in shown
+
+
 def test_doctor_survives_a_configuration_that_cannot_be_read(line: Line) -> None:
     Path("stoker.toml").write_text("[worker\n", encoding="utf-8")
     found = line.json("doctor", code=1)
     assert [f["check"] for f in found["findings"] if f["verdict"] == "problem"] == ["settings"]
-
-
-def test_the_file_system_of_the_nearest_mount_counts(tmp_path: Path) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(
-        f"a / ext4 rw 0 0\nb {tmp_path} nfs4 rw 0 0\nc {tmp_path}/x tmpfs rw 0 0\n",
-        encoding="utf-8",
-    )
-    inner = tmp_path / "y"
-    inner.mkdir()
-    assert file_system(inner, mounts=mounts) == "nfs4"
-    assert file_system(Path("/"), mounts=mounts) == "ext4"
-    assert file_system(Path("/"), mounts=tmp_path / "none") == ""
 
 
 def test_generate_submits_exactly_so_many_with_exactly_the_share_that_fails(line: Line) -> None:

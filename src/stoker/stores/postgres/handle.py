@@ -132,7 +132,7 @@ def _info(address: Address, row: Sequence[Any]) -> StoreInfo:
             "ALTER ROLE ... SET default_transaction_isolation = 'read committed'",
             isolation=isolation,
         )
-    durability, can_lose = _promise(commit, standbys, safe=fsync and full_pages)
+    durability, can_lose = promise(commit, standbys, safe=fsync and full_pages)
     return StoreInfo(
         engine="postgresql",
         version=version,
@@ -149,7 +149,7 @@ def _info(address: Address, row: Sequence[Any]) -> StoreInfo:
     )
 
 
-def _promise(commit: str, standbys: str, *, safe: bool) -> tuple[str, str]:
+def promise(commit: str, standbys: str, *, safe: bool) -> tuple[str, str]:
     """Return the durability's name, and what can be lost, by the server's settings."""
     if not safe:
         return "fast", (

@@ -17,7 +17,7 @@ _FAILOVER = (
     "; a failover to a replica can lose what the primary had not yet sent to it, acknowledged "
     "writes included"
 )
-_CAN_LOSE = {
+CAN_LOSE = {
     "full": "nothing that was acknowledged, as long as the disk keeps its word",
     "fast": "about the last second before a crash of the server, the machine or its power "
     "(appendfsync everysec)",
@@ -40,9 +40,14 @@ class Server:
     @property
     def durability(self) -> str:
         """The level's name."""
-        if not self.appendonly:
-            return "none"
-        return "full" if self.fsync == "always" else "fast"
+        return durability(appendonly=self.appendonly, fsync=self.fsync)
+
+
+def durability(*, appendonly: bool, fsync: str) -> str:
+    """Return the name of what a server promises."""
+    if not appendonly:
+        return "none"
+    return "full" if fsync == "always" else "fast"
 
 
 async def inspect(wire: Wire, address: Address) -> Server:
@@ -52,7 +57,7 @@ async def inspect(wire: Wire, address: Address) -> Server:
         Unsupported: Too old, or it may evict keys.
         ReadOnlyStore: A replica.
     """
-    facts = _parse(await wire.command("INFO"))
+    facts = parse_info(await wire.command("INFO"))
     engine = "valkey" if "valkey_version" in facts else "redis"
     server = Server(
         engine=engine,
@@ -89,7 +94,7 @@ async def prepare(wire: Wire, address: Address, fresh: str) -> str:
     Raises:
         SchemaMismatch: The layout is newer than this Stoker knows.
     """
-    await wire.command("SET", _key(address, "LAYOUT"), LAYOUT, "NX", writes=True)
+    await wire.command("SET", key_of(address, "LAYOUT"), LAYOUT, "NX", writes=True)
     await refuse_newer(wire, address)
     name, text = library()
     names = await _libraries(wire)
@@ -100,7 +105,7 @@ async def prepare(wire: Wire, address: Address, fresh: str) -> str:
         # One of the same version and another text is of a build that never was released.
         if version is not None and version <= VERSION and other != name:
             await _delete(wire, other)
-    key = _key(address, "IDENTITY")
+    key = key_of(address, "IDENTITY")
     await wire.command("SET", key, fresh, "NX", writes=True)
     identity: bytes = await wire.command("GET", key)
     return identity.decode()
@@ -112,7 +117,7 @@ async def refuse_newer(wire: Wire, address: Address) -> None:
     Raises:
         SchemaMismatch: It is newer.
     """
-    found = await wire.command("GET", _key(address, "LAYOUT"))
+    found = await wire.command("GET", key_of(address, "LAYOUT"))
     if not found.isdigit() or int(found) > LAYOUT:
         raise SchemaMismatch(
             f"the namespace {address.namespace!r} of {address.url} has layout {found.decode()}, "
@@ -146,7 +151,7 @@ def describe(server: Server, address: Address, identity: str) -> StoreInfo:
         version=server.version,
         url=address.url,
         durability=server.durability,
-        can_lose=_CAN_LOSE[server.durability] + _FAILOVER,
+        can_lose=CAN_LOSE[server.durability] + _FAILOVER,
         details={
             "namespace": address.namespace,
             "maxmemory_policy": server.policy,
@@ -157,7 +162,8 @@ def describe(server: Server, address: Address, identity: str) -> StoreInfo:
     )
 
 
-def _key(address: Address, name: str) -> str:
+def key_of(address: Address, name: str) -> str:
+    """Return one of a namespace's own keys, by its name in the table."""
     return f"{root(address.namespace)}:{KEYS[name].name}"
 
 
@@ -197,7 +203,8 @@ async def _delete(wire: Wire, name: str) -> None:
         return
 
 
-def _parse(info: bytes) -> dict[str, str]:
+def parse_info(info: bytes) -> dict[str, str]:
+    """Return what the answer to ``INFO`` says, by name."""
     lines = info.decode(errors="replace").splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line)
     return {name: value.strip() for name, _, value in pairs}

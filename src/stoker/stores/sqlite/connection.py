@@ -19,7 +19,7 @@ CHECKPOINT_PAGES = 4_000
 """Pages in the log after which a commit copies them into the file."""
 _LOG_LIMIT = 64 * 1024 * 1024
 _SYNCHRONOUS = {"full": "FULL", "fast": "NORMAL"}
-_NETWORK = frozenset({
+NETWORK = frozenset({
     "9p", "afs", "ceph", "cifs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "glusterfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 })  # fmt: skip
@@ -97,8 +97,8 @@ def _folded(*texts: Any) -> str:
 
 
 def _refuse_network(path: str) -> None:
-    kind = _filesystem(Path(path).absolute().parent)
-    if kind in _NETWORK:
+    kind = filesystem(Path(path).absolute().parent)
+    if kind in NETWORK:
         raise Unsupported(
             f"the store {path!r} lies on a network filesystem ({kind}), where SQLite would lose "
             "data; put it on a local disk, or use a store with a server of its own",
@@ -107,7 +107,7 @@ def _refuse_network(path: str) -> None:
         )
 
 
-def _filesystem(folder: Path) -> str:
+def filesystem(folder: Path) -> str:
     """Return the type of the filesystem, empty where Linux does not tell."""
     try:
         device = folder.stat().st_dev

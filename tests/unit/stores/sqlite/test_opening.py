@@ -142,15 +142,15 @@ async def test_a_read_only_file_is_told_apart(
 async def test_a_network_filesystem_is_refused(
     path: str, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_filesystem", lambda _: "nfs4")
+    monkeypatch.setattr(connection, "filesystem", lambda _: "nfs4")
     await refused(path, fake_clock, Unsupported, "network filesystem .nfs4.")
     assert folder_of(path) == {}
 
 
 def test_the_filesystem_of_a_folder_is_read_from_the_kernel(tmp_path: Path) -> None:
-    assert connection._filesystem(Path("/proc")) == "proc"
-    assert connection._filesystem(tmp_path) not in {"", "proc"}
-    assert connection._filesystem(tmp_path / "missing") == ""
+    assert connection.filesystem(Path("/proc")) == "proc"
+    assert connection.filesystem(tmp_path) not in {"", "proc"}
+    assert connection.filesystem(tmp_path / "missing") == ""
 
 
 def test_an_unknown_durability_is_refused(path: str, fake_clock: FakeClock) -> None:

@@ -1,0 +1,57 @@
+"""PgBouncer for tests: between a client and a PostgreSQL server, on a port of its own."""
+
+import contextlib
+import shutil
+
+import psycopg
+
+from tests.servers.postgres import PASSWORD, Postgres
+from tests.servers.server import Server
+
+
+class PgBouncer(Server):
+    """A pooler before a server."""
+
+    name = "pgbouncer"
+    user: str | None = "postgres"
+
+    def __init__(self, behind: Postgres, *, pool_mode: str) -> None:
+        """Prepare a pooler.
+
+        Args:
+            behind: The server, which must run.
+            pool_mode: ``transaction``: each transaction gets another connection; or ``session``.
+        """
+        super().__init__()
+        self.own_folder()
+        (self.folder / "users.txt").write_text(f'"stoker" "{PASSWORD}"\n')
+        (self.folder / "pgbouncer.ini").write_text(
+            "[databases]\n"
+            f"postgres = host=127.0.0.1 port={behind.port}\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {self.folder}/users.txt\n"
+            f"pool_mode = {pool_mode}\nmax_client_conn = 100\ndefault_pool_size = 10\n"
+            "ignore_startup_parameters = extra_float_digits\n"
+        )
+
+    def command(self) -> list[str]:
+        """See `Server.command`."""
+        found = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
+        if found is None:
+            raise RuntimeError("there is no pgbouncer; run scripts/install-servers")
+        return [found, str(self.folder / "pgbouncer.ini")]
+
+    def is_ready(self) -> bool:
+        """See `Server.is_ready`."""
+        with contextlib.suppress(psycopg.Error):
+            psycopg.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user="stoker",
+                password=PASSWORD,
+                dbname="postgres",
+                connect_timeout=5,
+            ).close()
+            return True
+        return False
