@@ -15,6 +15,7 @@ NEED_SERVERS = (
     "conformance/test_redis.py",
     "conformance/test_remote.py",
     "gateway",
+    "integration/test_clear_errors.py",
     "unit/stores/postgres",
     "unit/stores/redis",
 )

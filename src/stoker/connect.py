@@ -7,8 +7,9 @@ missing one says which command installs it.
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from stoker.core.clock import Clock, SystemClock
-from stoker.core.errors import InvalidConfig, MissingExtra, Unsupported
+from stoker.core.errors import InvalidConfig, MissingExtra, NotOpen, Unsupported
 from stoker.core.finding import Finding
+from stoker.core.records import SchemaStatus
 from stoker.core.store import Store
 from stoker.settings import Secret, masked
 
@@ -71,6 +72,30 @@ def open_store(url: str, *, clock: Clock | None = None, token: Secret | None = N
         + ", such as sqlite:///stoker.db",
         url=masked(url),
     )
+
+
+async def migrate_store(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    token: Secret | None = None,
+    to: int | None = None,
+    dry_run: bool = False,
+) -> SchemaStatus:
+    """Bring the layout behind a URL to a version; see `Store.migrate`.
+
+    A layout that is too old keeps some stores from being opened, so the store is opened only if it
+    cannot be migrated without.
+
+    Raises:
+        StokerError: It cannot be reached, or has no such version.
+    """
+    store = open_store(url, clock=clock, token=token)
+    try:
+        return await store.migrate(to=to, dry_run=dry_run)
+    except NotOpen:
+        async with store:
+            return await store.migrate(to=to, dry_run=dry_run)
 
 
 async def examine_store(

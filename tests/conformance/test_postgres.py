@@ -9,16 +9,20 @@ from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.postgres import PostgresStore
 from stoker.testing.conformance import StoreConformance
-from tests.servers.postgres import shared_schemas
+from tests.servers.postgres import least_schemas
 
 
 @pytest.mark.engine("postgresql")
 class TestPostgres(StoreConformance):
-    """A schema of its own for each test. Its second hand has connections of its own."""
+    """A schema of its own for each test. Its second hand has connections of its own.
+
+    The role is the one of a deployment, which may change jobs and nothing else: that it is enough
+    for every promise is proved here.
+    """
 
     @asynccontextmanager
     async def open_store(self, clock: Clock) -> AsyncIterator[Store]:
-        with shared_schemas().borrow() as url:
+        with least_schemas().borrow() as url:
             self.urls[id(clock)] = url
             async with PostgresStore(url, clock=clock) as store:
                 yield store

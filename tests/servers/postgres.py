@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from psycopg import sql
 
+from stoker.stores.postgres.schema import migrations
 from tests.servers.server import Server
 
 PASSWORD = "in tests only"
+ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
 _SAFE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -82,23 +85,39 @@ class Postgres(Server):
             return True
         return False
 
-    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+    def connect(self, user: str = "stoker") -> "psycopg.Connection[tuple[object, ...]]":
         """Return a connection that commits by itself."""
         return psycopg.connect(
             host="127.0.0.1",
             port=self.port,
-            user="stoker",
+            user=user,
             password=PASSWORD,
             dbname="postgres",
             autocommit=True,
             connect_timeout=5,
         )
 
-    def url(self, schema: str = "stoker", *, password: str = PASSWORD, **options: object) -> str:
+    def url(
+        self,
+        schema: str = "stoker",
+        *,
+        user: str = "stoker",
+        password: str = PASSWORD,
+        **options: object,
+    ) -> str:
         """Return the URL of a store in a schema of this server."""
         secret = password.replace(" ", "%20")
         given = urlencode({"schema": schema, **options})
-        return f"postgresql://stoker:{secret}@127.0.0.1:{self.port}/postgres?{given}"
+        return f"postgresql://{user}:{secret}@127.0.0.1:{self.port}/postgres?{given}"
+
+    def give_file(self, name: str, content: bytes) -> None:
+        """Put a file into the data folder, readable by the server alone."""
+        file = self.data / name
+        file.write_bytes(content)
+        file.chmod(0o600)
+        account = self.account()
+        if account is not None:
+            shutil.chown(file, account)
 
     def stop(self) -> None:
         """Stop the server as an operator would who does not wait for its clients."""
@@ -121,12 +140,35 @@ class Postgres(Server):
         with self.connect() as db:
             db.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
+    def grant_least(self, schema: str) -> str:
+        """Make a schema with the roles of a deployment; return the prefix of their names.
+
+        ``PREFIX_owner`` may change the layout, ``PREFIX_worker`` jobs only.
+        """
+        prefix = f"stoker_{schema}"
+        text = ROLES.read_text("utf-8").replace("stoker_", f"{prefix}_")
+        text = text.replace("SCHEMA stoker ", f"SCHEMA {schema} ").replace(
+            "SCHEMA stoker\n", f"SCHEMA {schema}\n"
+        )
+        with self.connect() as db:
+            db.execute(text.encode())
+            for role in ("owner", "worker", "reader"):
+                db.execute(f"ALTER ROLE {prefix}_{role} PASSWORD '{PASSWORD}'".encode())
+        return prefix
+
 
 class Schemas:
     """Schemas of one server that are handed out empty, and emptied when they come back."""
 
-    def __init__(self, server: Postgres) -> None:
+    def __init__(self, server: Postgres, *, least: bool = False) -> None:
+        """Begin without any.
+
+        Args:
+            server: Which runs.
+            least: Lend them to a role that may change jobs and nothing else, as a deployment does.
+        """
         self._server = server
+        self._least = least
         self._free: list[str] = []
         self._made = 0
         self._db = server.connect()
@@ -134,15 +176,25 @@ class Schemas:
     @contextlib.contextmanager
     def borrow(self) -> Iterator[str]:
         """Lend the URL of an empty store: one that was never made, or one that was emptied."""
-        if not self._free:
-            self._made += 1
-            self._free.append(f"test_{self._made}")
-        name = self._free.pop()
+        name = self._free.pop() if self._free else self._make()
+        user = f"stoker_{name}_worker" if self._least else "stoker"
         try:
-            yield self._server.url(name)
+            yield self._server.url(name, user=user)
         finally:
             self._empty(name)
             self._free.append(name)
+
+    def _make(self) -> str:
+        self._made += 1
+        name = f"{'least' if self._least else 'test'}_{self._made}"
+        if self._least:
+            prefix = self._server.grant_least(name)
+            with self._server.connect(f"{prefix}_owner") as db:
+                # The schema is there, and its owner need not be able to make others.
+                make = f'CREATE SCHEMA IF NOT EXISTS "{name}";'
+                for migration in migrations(name):
+                    db.execute(migration.up.replace(make, "").encode())
+        return name
 
     def close(self) -> None:
         """Let go of the server."""
@@ -175,6 +227,14 @@ def shared_server() -> Postgres:
 def shared_schemas() -> Schemas:
     """Return the schemas of the shared server."""
     schemas = Schemas(shared_server())
+    atexit.register(schemas.close)
+    return schemas
+
+
+@cache
+def least_schemas() -> Schemas:
+    """Return schemas of the shared server whose users have no more rights than they need."""
+    schemas = Schemas(shared_server(), least=True)
     atexit.register(schemas.close)
     return schemas
 

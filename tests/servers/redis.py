@@ -1,10 +1,15 @@
 """A Redis server for tests, with an append-only file so that it can be killed and come back."""
 
+import contextlib
 import shutil
 import socket
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 
 from tests.servers.server import Server
 
+USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 BINARIES = ("redis-server", "valkey-server")
 
 
@@ -33,6 +38,15 @@ class RedisServer(Server):
         secret = f":{self._password}@" if self._password else ""
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
+    def grant_least(self, namespace: str) -> str:
+        """Make the user of a deployment, for a namespace or a pattern; return the URL with him."""
+        text = USERS.read_text("utf-8").replace("{stoker}", f"{{{namespace}}}")
+        for line in (line for line in text.splitlines() if line[:1] != "#"):
+            name, *rules = line.replace("HASH", sha256(b"least").hexdigest()).split()[1:]
+            if name != "default":
+                assert self.ask("ACL", "SETUSER", name, *rules).startswith("+OK")
+        return self.url.replace("redis://", "redis://stoker:least@")
+
     def command(self) -> list[str]:
         """See `Server.command`."""
         password = ("--requirepass", self._password) if self._password else ()
@@ -48,6 +62,14 @@ class RedisServer(Server):
         """See `Server.is_ready`."""
         answer = self.ask("PING")
         return answer.startswith(("+PONG", "-NOAUTH"))
+
+    @contextlib.contextmanager
+    def hold_connection(self) -> Iterator[None]:
+        """Keep a connection open that the server has taken."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire:
+            wire.sendall(b"PING\r\n")
+            wire.recv(64)
+            yield
 
     def ask(self, *words: str) -> str:
         """Return the server's raw answer to a command; empty if it does not answer."""

@@ -1,6 +1,6 @@
 """``stoker db``: the layout of the store."""
 
-from typing import TYPE_CHECKING
+import asyncio
 
 import click
 
@@ -8,10 +8,7 @@ from stoker.cli.exits import DONE, FAILED
 from stoker.cli.filters import confirm
 from stoker.cli.shell import Shell, common, json_option
 from stoker.core.records import Migration, SchemaStatus
-
-if TYPE_CHECKING:
-    from stoker.app.stoker import Stoker
-    from stoker.core.store import Store
+from stoker.settings import masked
 
 
 @click.group()
@@ -31,14 +28,14 @@ def migrate(shell: Shell, *, to: int | None, dry_run: bool, yes: bool) -> int:
     Each step has a transaction of its own. Going back deletes what the older layout has no place
     for: with --to 0 everything.
     """
-    before = shell.run(_layout)
+    before = _migrate(shell, dry_run=True)
     target = before.latest if to is None else to
     goes_back = target < before.current
     if goes_back and not dry_run:
         question = f"Take the layout back from {before.current} to {target}, and lose data?"
         if not confirm(shell.out, question, yes=yes):
             return FAILED
-    after = before if dry_run else shell.run(lambda _, store: store.migrate(to=to))
+    after = before if dry_run else _migrate(shell, to=to)
     if shell.out.as_json:
         shell.out.document(after)
         return DONE
@@ -55,15 +52,11 @@ def migrate(shell: Shell, *, to: int | None, dry_run: bool, yes: bool) -> int:
 @common()
 def status(shell: Shell) -> int:
     """Show the layout's version; ends with 1 when a migration is pending."""
-
-    async def work(_: "Stoker", store: "Store") -> tuple[SchemaStatus, str]:
-        return await store.migrate(dry_run=True), store.info.url
-
-    found, url = shell.run(work)
+    found = _migrate(shell, dry_run=True)
     if shell.out.as_json:
         shell.out.document(found)
     else:
-        shell.out.line(f"{url}: version {found.current} of {found.latest}")
+        shell.out.line(f"{masked(shell.settings.store)}: version {found.current} of {found.latest}")
         rows = [(m.number, m.name, "applied") for m in found.applied]
         rows += [(m.number, m.name, "pending") for m in found.pending]
         shell.out.table(("number", "name", "state"), rows, empty="no migrations")
@@ -76,7 +69,7 @@ def status(shell: Shell) -> int:
 @common()
 def sql(shell: Shell, *, everything: bool, down: bool) -> None:
     """Print the statements of the pending migrations."""
-    found = shell.run(_layout)
+    found = _migrate(shell, dry_run=True)
     steps = [*(found.applied if everything else ()), *found.pending]
     for step in reversed(steps) if down else steps:
         shell.out.line(f"-- {step.number} {step.name}")
@@ -85,8 +78,16 @@ def sql(shell: Shell, *, everything: bool, down: bool) -> None:
         shell.out.note("no migration is pending; --all prints those that are applied")
 
 
-async def _layout(_: "Stoker", store: "Store") -> SchemaStatus:
-    return await store.migrate(dry_run=True)
+def _migrate(shell: Shell, *, to: int | None = None, dry_run: bool = False) -> SchemaStatus:
+    # Not through an open store: an older layout does not let itself be opened.
+    from stoker.connect import migrate_store
+
+    settings = shell.settings
+    return asyncio.run(
+        migrate_store(
+            settings.store, clock=shell.app.clock, token=settings.token, to=to, dry_run=dry_run
+        )
+    )
 
 
 def _steps(before: SchemaStatus, target: int) -> list[Migration]:

@@ -38,7 +38,10 @@ _SECTIONS = {
         "workflows": ("stoker.cli.workflows:workflows", "Submit, look at and retry workflows."),
     },
     "Set up": {
-        "doctor": ("stoker.cli.doctor:doctor", "Check this machine and the configuration."),
+        "doctor": (
+            "stoker.cli.doctor:doctor",
+            "Check this machine, the configuration and the store.",
+        ),
         "config": ("stoker.cli.config:config", "Show the configuration in force."),
         "keys": ("stoker.cli.keys:keys", "Make, list and revoke API keys."),
         "db": ("stoker.cli.db:db", "Migrate the store's layout."),

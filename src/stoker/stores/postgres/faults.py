@@ -17,6 +17,7 @@ from stoker.core.errors import (
     SchemaMismatch,
     StokerError,
     StoreFull,
+    Unauthenticated,
     Unavailable,
 )
 from stoker.stores.postgres.address import Address
@@ -44,8 +45,46 @@ _NO_LAYOUT = frozenset({"3F000", "42P01", "42703", "42704", "42883"})
 _SHUTDOWN = frozenset({"57P01", "57P02", "57P05"})
 _BAD_TEXT = frozenset({"22021", "22P02", "22P03", "22P05", "54000"})
 _DAMAGED = frozenset({"XX001", "XX002"})
-_PASSWORD = ("password authentication failed", "no password supplied", "fe_sendauth")
-_HBA = "no pg_hba.conf entry"
+_ADVICE: tuple[tuple[tuple[str, ...], tuple[type[StokerError], str]], ...] = (
+    (
+        ("password authentication failed", "no password supplied", "fe_sendauth"),
+        (Unauthenticated, "The user name or the password is wrong"),
+    ),
+    (
+        ("no pg_hba.conf entry",),
+        (Unauthenticated, "The server's pg_hba.conf does not let this user in from here"),
+    ),
+    (
+        ("too many clients", "connection slots are", "too many connections", "no more connections"),
+        (
+            Unavailable,
+            "All are taken: raise max_connections, add ?connections=N to the URL, or use a pooler",
+        ),
+    ),
+    (
+        ("shutting down", "starting up", "in recovery mode"),
+        (Unavailable, "The server is stopping or starting; try again soon"),
+    ),
+    (
+        ("certificate", "server does not support ssl", "ssl error"),
+        (
+            Unauthenticated,
+            "Check sslrootcert, the host name that the certificate is for, and when it expires",
+        ),
+    ),
+    (
+        ('role "',),
+        (Unauthenticated, "Make the role with createuser, or name another one"),
+    ),
+    (
+        ('database "', "no such database"),
+        (InvalidConfig, "Make the database with createdb, or name another one"),
+    ),
+)
+"""Phrases of libpq and the server, in lower case, to what they mean. The first that fits counts.
+
+There is no code to go by: of a connection that did not come about, the driver keeps the text only.
+"""
 
 
 def cannot_connect(error: Exception, address: Address, *, opening: bool) -> StokerError:
@@ -58,14 +97,16 @@ def cannot_connect(error: Exception, address: Address, *, opening: bool) -> Stok
             same may be a passing state of the server, so it is `Unavailable`.
     """
     text = " ".join(str(error).split()) or type(error).__name__
-    advice = _advice(text)
-    if opening and advice is not None:
-        return InvalidConfig(
+    kind, advice = next(
+        (meant for phrases, meant in _ADVICE if any(p in text.lower() for p in phrases)),
+        (Unavailable, "Check that the server runs, and that host, port and firewall are right"),
+    )
+    if opening and kind is not Unavailable:
+        return kind(
             f"PostgreSQL refuses the store {address.url!r}: {text}. {advice}", url=address.url
         )
     return Unavailable(
-        f"PostgreSQL cannot be reached ({address.place}, tried {address.url!r}): {text}. "
-        + (advice or "Check that the server runs, and that host, port and firewall are right"),
+        f"PostgreSQL cannot be reached ({address.place}, tried {address.url!r}): {text}. {advice}",
         url=address.url,
     )
 
@@ -159,18 +200,3 @@ def read_only(address: Address, text: str) -> ReadOnlyStore:
         "name the primary, or several hosts with target_session_attrs=read-write",
         url=address.url,
     )
-
-
-def _advice(text: str) -> str | None:
-    low = text.lower()
-    if any(phrase in low for phrase in _PASSWORD):
-        return "The user name or the password is wrong"
-    if "database" in low and "does not exist" in low:
-        return "Make the database with createdb, or name another one"
-    if "role" in low and "does not exist" in low:
-        return "Make the role with createuser, or name another one"
-    if _HBA in low:
-        return "The server's pg_hba.conf does not let this user in from here"
-    if "certificate" in low or "server does not support ssl" in low:
-        return "Check sslmode, sslrootcert and the host name that the certificate is for"
-    return None

@@ -15,7 +15,7 @@ from stoker.stores.redis.address import Address, parse
 from stoker.stores.redis.faults import cannot_connect, translate
 from stoker.stores.redis.judging import Facts, judge
 from stoker.stores.redis.keys import root
-from stoker.stores.redis.opening import key_of, parse_info
+from stoker.stores.redis.opening import own_key, parse_info
 from stoker.stores.redis.wire import disconnect
 
 _FAULTS = (RedisError, OSError, TimeoutError)
@@ -59,7 +59,7 @@ async def _look(connection: Connection, address: Address, clock: Clock) -> Facts
         user=name,
         powers=await _powers(connection, name),
         refused=await _refused(connection, address),
-        layout=await _allowed(connection, "GET", key_of(address, "LAYOUT")),
+        layout=await _allowed(connection, "GET", own_key(address, "LAYOUT")),
         encrypted=isinstance(connection, SSLConnection),
         checked=str(address.arguments.get("ssl_cert_reqs", "required")) == "required",
         skew=skew,

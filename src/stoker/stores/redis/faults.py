@@ -1,5 +1,7 @@
 """Driver errors to Stoker's: the only place that knows what an error of redis-py means."""
 
+import ssl
+
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -19,6 +21,7 @@ from stoker.core.errors import (
     OutcomeUnknown,
     ReadOnlyStore,
     StoreFull,
+    Unauthenticated,
     Unavailable,
     Unsupported,
 )
@@ -28,6 +31,19 @@ def cannot_connect(error: BaseException, url: str) -> BackendError:
     """Return the error of a server that could not be reached or did not let us in."""
     if isinstance(error, AuthenticationError | AuthorizationError):
         return _refused_login(error, url)
+    distrust = _certificate(error)
+    if distrust:
+        return Unauthenticated(
+            f"the certificate of {url} is not trusted: {distrust}; give its authority with "
+            "?ssl_ca_certs=FILE, and the host name that it is for",
+            url=url,
+        )
+    if isinstance(error, RedisError) and "max number of clients" in str(error):
+        return Unavailable(
+            f"the store {url} takes no more connections ({error}); nothing was done. Raise "
+            "maxclients, or run fewer processes",
+            url=url,
+        )
     if isinstance(error, RedisError):
         refused = _refusal(error, url)
         if refused is not None:
@@ -126,6 +142,12 @@ def _answer(text: str, url: str) -> BackendError:
             "with ?namespace=NAME",
             url=url,
         )
+    if "DB index" in text:
+        return BackendError(
+            f"the store {url} names a database that the server does not have ({text}); most have "
+            "0 to 15, and a cluster has 0 only",
+            url=url,
+        )
     return BackendError(f"the store {url} answered with an error: {text}", url=url)
 
 
@@ -136,9 +158,19 @@ def read_only(url: str) -> ReadOnlyStore:
     )
 
 
+def _certificate(error: BaseException) -> str:
+    """Return why a certificate was not believed; the driver wraps what TLS said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
 def _refused_login(error: BaseException, url: str) -> BackendError:
     # Trying again with the same password helps nobody: this is not `Unavailable`.
-    return BackendError(
+    return Unauthenticated(
         f"the store {url} refused the user or password ({_words(error)}); expected them in the "
         "URL: redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST without a user",
         url=url,

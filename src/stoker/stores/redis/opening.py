@@ -94,7 +94,7 @@ async def prepare(wire: Wire, address: Address, fresh: str) -> str:
     Raises:
         SchemaMismatch: The layout is newer than this Stoker knows.
     """
-    await wire.command("SET", key_of(address, "LAYOUT"), LAYOUT, "NX", writes=True)
+    await wire.command("SET", own_key(address, "LAYOUT"), LAYOUT, "NX", writes=True)
     await refuse_newer(wire, address)
     name, text = library()
     names = await _libraries(wire)
@@ -105,7 +105,7 @@ async def prepare(wire: Wire, address: Address, fresh: str) -> str:
         # One of the same version and another text is of a build that never was released.
         if version is not None and version <= VERSION and other != name:
             await _delete(wire, other)
-    key = key_of(address, "IDENTITY")
+    key = own_key(address, "IDENTITY")
     await wire.command("SET", key, fresh, "NX", writes=True)
     identity: bytes = await wire.command("GET", key)
     return identity.decode()
@@ -117,7 +117,7 @@ async def refuse_newer(wire: Wire, address: Address) -> None:
     Raises:
         SchemaMismatch: It is newer.
     """
-    found = await wire.command("GET", key_of(address, "LAYOUT"))
+    found = await wire.command("GET", own_key(address, "LAYOUT"))
     if not found.isdigit() or int(found) > LAYOUT:
         raise SchemaMismatch(
             f"the namespace {address.namespace!r} of {address.url} has layout {found.decode()}, "
@@ -162,7 +162,7 @@ def describe(server: Server, address: Address, identity: str) -> StoreInfo:
     )
 
 
-def key_of(address: Address, name: str) -> str:
+def own_key(address: Address, name: str) -> str:
     """Return one of a namespace's own keys, by its name in the table."""
     return f"{root(address.namespace)}:{KEYS[name].name}"
 

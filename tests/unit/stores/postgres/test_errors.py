@@ -12,6 +12,7 @@ from stoker.core.errors import (
     ReadOnlyStore,
     StokerError,
     StoreFull,
+    Unauthenticated,
     Unavailable,
     Unsupported,
 )
@@ -53,18 +54,18 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "advice"),
+    ("change", "expected", "advice"),
     [
-        (("stoker:", "nobody:"), "password"),
-        (("in%20tests", "wrong"), "password"),
-        (("/postgres?", "/nowhere?"), "createdb"),
+        (("stoker:", "nobody:"), Unauthenticated, "password"),
+        (("in%20tests", "wrong"), Unauthenticated, "password"),
+        (("/postgres?", "/nowhere?"), InvalidConfig, "createdb"),
     ],
 )
 async def test_what_a_person_must_mend_is_said_at_the_opening(
-    server: Postgres, change: tuple[str, str], advice: str
+    server: Postgres, change: tuple[str, str], expected: type[StokerError], advice: str
 ) -> None:
     error = await opening(server.url().replace(*change))
-    assert type(error) is InvalidConfig
+    assert type(error) is expected
     assert advice in error.message
     assert "wrong only" not in error.message
 
