@@ -14,6 +14,8 @@ from stoker.core.errors import Forbidden, StokerError
 from stoker.core.store import Store
 from stoker.keeper.keeper import Keeper
 from stoker.settings import Loaded, Secret, Section, Settings, load
+from stoker.tracing import export
+from stoker.worker.spans import Spans
 from stoker.worker.worker import ExitReason, Worker, install_signals
 
 COMMAND_LINE = "command line"
@@ -39,6 +41,8 @@ def make_app(loaded: Loaded, *, actor: str) -> Stoker:
     if reference is not None:
         app.configure(_joined(app.settings, loaded))
     app.actor = actor
+    if app.settings.tracing.enabled:
+        export("stoker")
     return app
 
 
@@ -81,6 +85,7 @@ def build_worker(
         source=source_of(app, reference=app.settings.app),
         name=name,
         owns_process=owns_process,
+        middleware=() if app.tracing is None else (Spans(app.tracing),),
     )
 
 

@@ -6,6 +6,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
@@ -41,6 +42,7 @@ from stoker.core.task import Registry, Task, TaskOptions, unknown_task
 from stoker.keeper.schedules import make_schedule
 from stoker.settings import Settings, load
 from stoker.tasks import register
+from stoker.tracing import Tracing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,6 +100,7 @@ class Stoker:
         self._portal: Portal | None = None
         self._store: Store | None = None
         self._opening: asyncio.Lock | None = None
+        self._tracing: Tracing | None = None
         self._announced: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
         _close_at_exit(self)
 
@@ -247,12 +250,23 @@ class Stoker:
         ]
 
     async def asubmit_specs(
-        self, specs: Sequence[JobSpec], *, actor: str | None = None
+        self,
+        specs: Sequence[JobSpec],
+        *,
+        actor: str | None = None,
+        carrier: Mapping[str, str] | None = None,
     ) -> list[Submitted]:
-        """Submit jobs as a store takes them, after the checks of this app's limits."""
+        """Submit jobs as a store takes them, after the checks of this app's limits.
+
+        Args:
+            specs: The jobs.
+            actor: Whom the audit trail names.
+            carrier: Headers that may carry the context of a trace.
+        """
         self._check_specs(specs)
         who = actor or self.actor
-        return await self.arun(lambda store: store.submit(specs, actor=who))
+        with self._spans(specs, carrier) as jobs:
+            return await self.arun(lambda store: store.submit(jobs, actor=who))
 
     async def asubmit_workflow(
         self, workflow: WorkflowSpec, specs: Sequence[JobSpec], *, actor: str | None = None
@@ -261,7 +275,8 @@ class Stoker:
         for spec in specs:
             self.check_spec(spec)
         who = actor or self.actor
-        answers = await self.arun(lambda store: store.submit(specs, workflow=workflow, actor=who))
+        with self._spans(specs) as jobs:
+            answers = await self.arun(lambda s: s.submit(jobs, workflow=workflow, actor=who))
         refuse(answers)
 
     def workflow(self, name: str, *, on_parent_failure: OnParentFailure = "cancel") -> Flow:
@@ -398,7 +413,24 @@ class Stoker:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this app from blocking code and wait for it."""
-        return self._home().run(work)
+        return self._home().run(work if self.tracing is None else self.tracing.continued(work))
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """What opens spans; None while tracing is off.
+
+        Raises:
+            MissingExtra: It is on, and OpenTelemetry is not installed.
+        """
+        if self._tracing is None and self.settings.tracing.enabled:
+            self._tracing = Tracing()
+        return self._tracing
+
+    def _spans(
+        self, specs: Sequence[JobSpec], carrier: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Sequence[JobSpec]]:
+        tracing = self.tracing
+        return nullcontext(specs) if tracing is None else tracing.submitting(specs, carrier=carrier)
 
     @property
     def is_open(self) -> bool:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from stoker.cli.text import clean, to_json
+from stoker.core.context import running_job
 
 if TYPE_CHECKING:
     from stoker.settings import LogSettings
@@ -103,7 +104,12 @@ def mask(text: str) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+    """Return the fields of a record, and of the job on whose behalf it was written."""
+    given = {key: value for key, value in vars(record).items() if key not in _OWN}
+    job = running_job()
+    if job is None:
+        return given
+    return {"job_id": job.id, "task": job.task, "attempt": job.attempt, **given}
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

@@ -53,6 +53,11 @@ class Caller:
         if request.scope["query_string"]:
             _refuse_unknown(request)
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the request, by lower-case names."""
+        return self._request.headers
+
     async def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
         """Run work on the store."""
         return await self.app.arun(work)

@@ -21,6 +21,7 @@ from stoker.settings.sections import (
     ServerSettings,
     Settings,
     TaskSettings,
+    TracingSettings,
     WorkerSettings,
 )
 from stoker.settings.showing import shown
@@ -43,6 +44,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "TaskSettings",
+    "TracingSettings",
     "WorkerSettings",
     "load",
     "masked",

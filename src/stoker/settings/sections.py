@@ -171,6 +171,14 @@ class LogSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     """``auto`` (text on a terminal, else JSON), ``text`` or ``json``."""
 
 
+class TracingSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[tracing]``: spans by OpenTelemetry (``stoker[otel]``)."""
+
+    enabled: bool = False
+    """Whether submits and attempts are spans. The command line exports them by OTLP, as the
+    ``OTEL_*`` variables say; a program sets up its own provider."""
+
+
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of the configuration."""
 
@@ -193,3 +201,4 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     tasks: TaskSettings = TaskSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.cli.logs import mask, set_up_logging
+from stoker.core.context import JobContext, running
+from stoker.core.job import Leased
 from stoker.settings import LogSettings
 
 
@@ -20,6 +22,16 @@ def _root_logger() -> Iterator[None]:
     root.setLevel(level)
     logging.getLogger("stoker").setLevel(logging.NOTSET)
     logging.captureWarnings(capture=False)
+
+
+class Quiet:
+    """Takes what a job reports, and keeps nothing."""
+
+    def progress(self, done: float, note: str | None) -> None:
+        """Pass over."""
+
+    def log(self, message: str) -> None:
+        """Pass over."""
 
 
 def _logged(settings: LogSettings) -> tuple[logging.Logger, io.StringIO]:
@@ -37,6 +49,20 @@ def test_a_pipe_gets_one_json_object_a_line_with_the_extra_fields() -> None:
     assert line["logger"] == "stoker.worker.worker"
     assert (line["jobs"], line["queue"]) == (3, "mail")
     assert line["at"].endswith("Z")
+
+
+def test_a_line_that_a_job_writes_names_the_job_and_its_attempt() -> None:
+    logger, stream = _logged(LogSettings())
+    leased = Leased(
+        id="j1", task="send", payload=b"{}", queue="mail", attempt=2, epoch=3, nonce="n"
+    )
+    job = JobContext(leased, Quiet(), worker="w1", deadline=None, cancelled=lambda: False)
+    with running(job):
+        logger.info("half way")
+    logger.info("idle")
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["job_id"], first["task"], first["attempt"]) == ("j1", "send", 2)
+    assert "job_id" not in second
 
 
 def test_text_is_one_line_even_when_the_message_holds_line_breaks() -> None:
