@@ -1,9 +1,9 @@
 """Traces by OpenTelemetry: from the submit, through the job's headers, to each of its attempts.
 
 While ``tracing.enabled`` is not set, the library is not imported, and neither submitting nor
-running a job passes through here. Names follow the conventions for messaging: a *send* span where jobs
-are submitted, whose context travels in each job as ``traceparent``, and a *process* span for each
-attempt, its child. No payload, no result and no error's message goes into a span.
+running a job passes through here. Names follow the conventions for messaging: a *send* span where
+jobs are submitted, whose context travels in each job as ``traceparent``, and a *process* span for
+each attempt, its child. No payload, no result and no error's message goes into a span.
 
 Who embeds Stoker sets up his own provider; the command line sets one up that exports by OTLP, as
 the ``OTEL_*`` variables say.
