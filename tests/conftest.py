@@ -16,6 +16,7 @@ NEED_SERVERS = (
     "conformance/test_remote.py",
     "gateway",
     "integration/test_clear_errors.py",
+    "transactions",
     "unit/stores/postgres",
     "unit/stores/redis",
 )

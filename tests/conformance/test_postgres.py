@@ -8,7 +8,7 @@ import pytest
 from stoker.core.clock import Clock
 from stoker.core.store import Store
 from stoker.stores.postgres import PostgresStore
-from stoker.testing.conformance import StoreConformance
+from stoker.testing.conformance import Capabilities, StoreConformance
 from tests.servers.postgres import least_schemas
 
 
@@ -19,6 +19,8 @@ class TestPostgres(StoreConformance):
     The role is the one of a deployment, which may change jobs and nothing else: that it is enough
     for every promise is proved here.
     """
+
+    capabilities = Capabilities(transactions=True)
 
     @asynccontextmanager
     async def open_store(self, clock: Clock) -> AsyncIterator[Store]:

@@ -50,6 +50,8 @@ class TestWrappedMemoryWithOneHandle(TwoHands, Keeping, Faults):
 class TestSQLite(StoreConformance):
     """The default store, in a file. Its second hand is another connection to that file."""
 
+    capabilities = Capabilities(transactions=True)
+
     @asynccontextmanager
     async def open_store(self, clock: Clock) -> AsyncIterator[Store]:
         with tempfile.TemporaryDirectory() as folder:

@@ -28,6 +28,7 @@ PAGES = [
             "retries-and-dead-letters",
             "schedules",
             "timeouts-and-isolation",
+            "transactions",
             "workflows",
         )
     ),

@@ -31,6 +31,7 @@ def submit_keeps_the_parameters() -> None:
     assert_type(shout.submit("hi").result(timeout="10s"), str)
     assert_type(process.submit("movie.mp4", height=480), Job[str])
     assert_type(shout.options(priority="high", delay="10m").submit("hi"), Job[str])
+    assert_type(shout.options(connection=object()).submit("hi"), Job[str])
     shout.submit(1)  # type: ignore[arg-type]
     shout.submit()  # type: ignore[call-arg]
     shout.submit("a", "b")  # type: ignore[call-arg]
@@ -43,6 +44,7 @@ async def async_tasks_give_their_result_not_a_coroutine() -> None:
     assert_type(await fetch("x"), bytes)
     assert_type(await fetch.asubmit("x"), Job[bytes])
     assert_type(await (await fetch.asubmit("x")).aresult(), bytes)
+    assert_type(await shout.options(connection=object()).asubmit("hi"), Job[str])
     await shout.asubmit(3)  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from stoker.core import codec
 from stoker.core.duration import Duration, instant, optional_seconds, seconds
-from stoker.core.errors import InvalidOption, Unsupported
+from stoker.core.errors import InvalidOption
 from stoker.core.job import JobSpec, OnParentFailure, Priority
 from stoker.core.retry import RetryPolicy
 from stoker.core.task import Task, TaskOptions, check_name, check_priority
@@ -34,6 +34,8 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unique_key: str | None = None
     tenant: str | None = None
     headers: Mapping[str, str] = {}
+    connection: Any = None
+    """A connection of the caller's, never looked into here."""
 
     @classmethod
     def make(
@@ -69,18 +71,14 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 one is made.
             tenant: On whose behalf.
             headers: Context that travels along.
-            connection: A database connection whose transaction the job joins; no store of this
-                version can do that.
+            connection: A connection with an open transaction, to the database of the store
+                (PostgreSQL or SQLite): the job is submitted in that transaction, exists once it
+                commits, and never did if it is rolled back. One of psycopg, asyncpg, sqlite3 or
+                apsw, a connection or session of SQLAlchemy, or ``django.db.connection``.
 
         Raises:
             InvalidOption: A value means nothing.
-            Unsupported: ``connection`` was given.
         """
-        if connection is not None:
-            raise Unsupported(
-                "connection= (submit inside the caller's own transaction) is not supported by any "
-                "store of this version; submit after your commit"
-            )
         return cls(
             queue=None if queue is None else check_name(queue, what="queue"),
             priority=None if priority is None else check_priority(priority),
@@ -94,6 +92,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             unique_key=_text(unique_key, "unique_key"),
             tenant=_text(tenant, "tenant"),
             headers=dict(headers or {}),
+            connection=connection,
         )
 
 

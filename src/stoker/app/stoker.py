@@ -14,6 +14,7 @@ import msgspec
 
 from stoker.app.calls import Call, JobOptions
 from stoker.app.job import Job, not_found
+from stoker.app.joining import Joining, connection_of, refuse_connection, transactions_of
 from stoker.app.portal import Portal
 from stoker.app.task import (
     AppTask,
@@ -177,7 +178,8 @@ class Stoker:
                 input; nothing was submitted.
             Unavailable: The store cannot be reached; nothing was submitted.
         """
-        return self.run(self.asubmit(task, payload, **options))
+        name = task if isinstance(task, str) else task.name
+        return self.submit_call(self.run(self.acall(name, payload, **options)))
 
     async def asubmit(
         self,
@@ -219,25 +221,55 @@ class Stoker:
 
     def submit_call(self, call: Call[R]) -> Job[R]:
         """Submit a call made by ``task.call(...)``."""
-        return self.run(self.asubmit_call(call))
+        return self.submit_many([call])[0]
 
     async def asubmit_call(self, call: Call[R]) -> Job[R]:
         """See `submit_call`."""
         return (await self.asubmit_many([call]))[0]
 
-    def submit_many(self, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
+    def submit_many(self, calls: Sequence[Call[Any]], *, connection: Any = None) -> list[Job[Any]]:
         """Submit calls in one round trip and one commit; return their handles in order.
 
+        Args:
+            calls: Made by ``task.call(...)``.
+            connection: Submit them in the transaction that is open there; see `JobOptions.make`.
+
         Raises:
-            InvalidOption: More calls than ``limits.batch``.
+            InvalidOption: More calls than ``limits.batch``; or a connection that cannot be used.
             StokerError: The first refusal of a single job; the others are submitted.
         """
-        return self.run(self.asubmit_many(calls))
+        chosen = connection_of(calls, connection)
+        if chosen is None:
+            return self.run(self.asubmit_many(calls))
+        # On this thread: the connection may belong to it.
+        transactions = self.run(self.arun(transactions_of))
+        specs = self._specs(calls)
+        joining = Joining(chosen, specs, actor=self.actor)
+        answers = joining.submit(transactions)
+        joining.ring_later(transactions, self._home().post)
+        return self._handles(calls, answers)
 
-    async def asubmit_many(self, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
+    async def asubmit_many(
+        self, calls: Sequence[Call[Any]], *, connection: Any = None
+    ) -> list[Job[Any]]:
         """See `submit_many`."""
+        specs = self._specs(calls)
+        chosen = connection_of(calls, connection)
+        if chosen is None:
+            answers = await self.arun(lambda store: store.submit(specs, actor=self.actor))
+        else:
+            transactions = await self.arun(transactions_of)
+            joining = Joining(chosen, specs, actor=self.actor)
+            answers = await joining.asubmit(transactions)
+            joining.ring_later(transactions, self._home().post)
+        return self._handles(calls, answers)
+
+    def _specs(self, calls: Sequence[Call[Any]]) -> list[JobSpec]:
         specs = [call.spec(self.clock.new_id(), defaults=self.defaults) for call in calls]
-        answers = await self.asubmit_specs(specs)
+        self._check_specs(specs)
+        return specs
+
+    def _handles(self, calls: Sequence[Call[Any]], answers: Sequence[Submitted]) -> list[Job[Any]]:
         refuse(answers)
         return [
             Job(
@@ -314,6 +346,7 @@ class Stoker:
         Raises:
             InvalidSchedule: The rule, the time zone or the policy means nothing.
         """
+        refuse_connection(call, "a schedule")
         spec = make_schedule(
             name,
             rule,

@@ -44,6 +44,8 @@ class BoundTask(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Submit a job and return its handle; once this returns, the job is not lost.
 
+        With ``options(connection=...)`` it exists, and is visible, once that transaction commits.
+
         Raises:
             InvalidArguments: The arguments do not fit the task's signature.
             PayloadTooLarge: They are too big.

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar, cast
 from stoker.app.calls import Call
 from stoker.app.home import Home
 from stoker.app.job import Job
+from stoker.app.joining import refuse_connection
 from stoker.core.codec import Output
 from stoker.core.duration import Duration, optional_seconds
 from stoker.core.errors import InvalidWorkflow, ResultTimeout, WorkflowNotFound, from_code
@@ -100,6 +101,7 @@ class Flow:
         Raises:
             InvalidWorkflow: The name is taken, or a parent is not of this workflow.
         """
+        refuse_connection(call, "a node of a workflow")
         name = self._name(call.name) if name is None else check_name(name, what="node name")
         if name in self.nodes:
             raise InvalidWorkflow(f"the workflow has a node named {name!r} already")

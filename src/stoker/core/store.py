@@ -55,6 +55,7 @@ from stoker.core.records import (
     Term,
     WorkflowInfo,
 )
+from stoker.core.transactions import Transactions
 
 
 class Store(Protocol):
@@ -63,6 +64,11 @@ class Store(Protocol):
     @property
     def info(self) -> StoreInfo:
         """What this store is and promises. Constant once it is open."""
+        ...
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """What it does inside a transaction of the caller, once it is open; None: it cannot."""
         ...
 
     async def __aenter__(self) -> Self:

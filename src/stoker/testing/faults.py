@@ -49,6 +49,7 @@ from stoker.core.records import (
     WorkflowInfo,
 )
 from stoker.core.store import Store
+from stoker.core.transactions import Transactions
 
 T = TypeVar("T")
 
@@ -137,6 +138,11 @@ class FaultyStore:
     def info(self) -> StoreInfo:
         """See `Store.info`."""
         return self.inner.info
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """See `Store.transactions`; these are never made to fail."""
+        return self.inner.transactions
 
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`."""

@@ -216,9 +216,24 @@ class TestSubmitting:
             with pytest.raises(InvalidOption, match="the limit is 2"):
                 await app.asubmit_many([take.call("x")] * 3)
 
-    def test_a_connection_is_refused_honestly(self) -> None:
-        with pytest.raises(Unsupported, match="connection="):
-            make_app().task("take")(_take).options(connection=object())
+    async def test_a_store_without_transactions_says_so(self, app: Stoker) -> None:
+        take = app.task("take")(_take)
+        with pytest.raises(Unsupported, match="only PostgreSQL and SQLite stores can"):
+            await take.options(connection=object()).asubmit("x")
+
+    def test_a_connection_means_nothing_for_schedules_and_workflows(self) -> None:
+        app = make_app()
+        call = app.task("take")(_take).options(connection=object()).call("x")
+        with pytest.raises(Unsupported, match="nothing for a schedule"):
+            app.schedule("nightly", "0 3 * * *", call)
+        with pytest.raises(Unsupported, match="nothing for a node"):
+            app.workflow("flow").add(call)
+
+    async def test_one_batch_joins_one_transaction(self, app: Stoker) -> None:
+        take = app.task("take")(_take)
+        calls = [take.options(connection=object()).call("x"), take.call("y")]
+        with pytest.raises(InvalidOption, match="different connections"):
+            await app.asubmit_many(calls)
 
     def test_a_broker_is_refused_honestly(self) -> None:
         app = Stoker(settings=Settings(store="memory://", broker="amqp://u:secret@h"))

@@ -85,6 +85,11 @@ class MemoryStore:
             id=self.world.id,
         )
 
+    @property
+    def transactions(self) -> None:
+        """See `Store.transactions`: what is in memory has no transactions."""
+        return None
+
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`."""
         self._open = True

@@ -9,13 +9,14 @@ from stoker.core.clock import Clock
 from stoker.core.errors import Unsupported
 from stoker.core.job import JobSpec
 from stoker.core.records import SchemaStatus, StoreInfo
-from stoker.stores.postgres import schema, submitting
+from stoker.stores.postgres import schema, submitting, transactions
 from stoker.stores.postgres.address import Address
 from stoker.stores.postgres.batching import Batching
 from stoker.stores.postgres.bell import Bell
 from stoker.stores.postgres.faults import read_only
 from stoker.stores.postgres.lines import Lines, Rows
 from stoker.stores.postgres.phrases import Names
+from stoker.stores.postgres.transactions import Transactions
 
 OLDEST_SERVER = 140_000
 _IDLE_SESSIONS = 10_000
@@ -48,6 +49,7 @@ class Handle:
         self._watching = Lines(address, chance.random, reading=True)
         self.bell = Bell(address, self._names, self._watching, clock)
         self.batching = Batching(self._submit)
+        self.transactions: Transactions
         self.idle: dict[str, str] = {}
         """The nonce of each session's last exchange that found nothing to lease. It stands here
         and not in the store: an idle worker that looks must not cost a write to the disk."""
@@ -62,6 +64,8 @@ class Handle:
         [row] = await self._writing.call(_SERVER)
         info = _info(self._address, row)
         await schema.check(self._writing, self._address)
+        [[sight]] = await self._writing.call(transactions.look_at(self._address))
+        self.transactions = Transactions(self._address, self._names, sight, self._clock, self.bell)
         for lines in (self._writing, self._reading, self._watching):
             lines.opening = False
         self.bell.start()

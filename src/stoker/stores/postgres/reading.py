@@ -45,6 +45,12 @@ _BEGUN = """
     (SELECT coalesce(json_agg(json_build_array(queue, priority, n)), '[]') FROM (
         SELECT queue, priority, count(*) AS n FROM @live
         WHERE state IN (3, 4) AND state = 4 GROUP BY queue, priority) AS r)"""
+# Jobs that came in with a transaction of somebody else's make no row for their queue at once.
+_NAMED = """
+    (SELECT name, paused, lease_limit FROM @queues
+     UNION ALL
+     SELECT DISTINCT d.queue, false, NULL::integer FROM @deltas AS d
+     WHERE NOT EXISTS (SELECT 1 FROM @queues AS q WHERE q.name = d.queue))"""
 _OLDEST = """
     (SELECT coalesce(json_object_agg(name, due_at), '{}') FROM (
         SELECT q.name, (
@@ -53,7 +59,7 @@ _OLDEST = """
                 SELECT due_at FROM @live
                 WHERE state = 2 AND queue = q.name AND priority = p.rank
                 ORDER BY queue, priority, due_at, seq LIMIT 1) AS o) AS due_at
-        FROM @queues AS q) AS o
+        FROM {named} AS q) AS o
      WHERE due_at IS NOT NULL)"""
 _ACTIVITY = """
     (SELECT coalesce(json_agg(json_build_array(minute, queue, task, outcome, n, waited, ran)
@@ -74,6 +80,7 @@ _PARTS = {
     "{tallies}": _TALLIES,
     "{begun}": _BEGUN,
     "{oldest}": _OLDEST,
+    "{named}": _NAMED,
     "{activity}": _ACTIVITY,
     "{totals}": _TOTALS,
     "{moment}": "coalesce($1::float8, extract(epoch FROM statement_timestamp())::float8)",
@@ -91,7 +98,7 @@ COUNTS = _phrase("""
 QUEUES = _phrase("""
     SELECT json_build_array(
         (SELECT coalesce(json_agg(json_build_array(name, paused, lease_limit) ORDER BY name), '[]')
-         FROM @queues), {tallies}, {begun}, {oldest})::text""")
+         FROM {named} AS q), {tallies}, {begun}, {oldest})::text""")
 _FLOWS = """
     SELECT coalesce(json_agg(json_build_array(
         w.seq, w.id, w.name, w.submitted_at,

@@ -53,6 +53,7 @@ from stoker.stores.postgres.faults import GraphRefusedError
 from stoker.stores.postgres.handle import Handle
 from stoker.stores.postgres.lines import Rows
 from stoker.stores.postgres.phrases import clean, optional_clean, to_json
+from stoker.stores.postgres.transactions import Transactions
 
 _SET_QUEUE = "SELECT @set_queue($1, $2, $3, $4, $5)"
 _SET_SESSION = "SELECT @set_session($1, $2, $3, $4)"
@@ -96,6 +97,11 @@ class PostgresStore:
     def info(self) -> StoreInfo:
         """See `Store.info`."""
         return self._info
+
+    @property
+    def transactions(self) -> Transactions:
+        """See `Store.transactions`."""
+        return self._here().transactions
 
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`."""

@@ -93,6 +93,11 @@ class RedisStore:
         """See `Store.info`."""
         return self._info
 
+    @property
+    def transactions(self) -> None:
+        """See `Store.transactions`: Redis has none that could hold somebody else's writes."""
+        return None
+
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`."""
         wire = Wire(self._address)

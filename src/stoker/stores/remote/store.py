@@ -97,6 +97,11 @@ class RemoteStore:
             raise self._not_open()
         return self._info
 
+    @property
+    def transactions(self) -> None:
+        """See `Store.transactions`: the caller's transaction does not reach through a server."""
+        return None
+
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`.
 

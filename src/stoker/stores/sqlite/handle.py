@@ -16,6 +16,7 @@ from stoker.stores.sqlite.leasing import Pick
 from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.reader import Reader
 from stoker.stores.sqlite.transaction import Ledger
+from stoker.stores.sqlite.transactions import Transactions
 from stoker.stores.sqlite.writer import Writer
 
 _REMEMBERED = 100_000
@@ -46,6 +47,7 @@ class Handle:
         self.reader = Reader(opened.reading[0], path)
         self._watcher = Reader(opened.reading[1], path)
         self.bell = Bell(path, self._watcher, clock)
+        self.transactions = Transactions(path, clock)
         self.writer = Writer(
             opened.writing, opened.lock, clock, path=path, committed=self._committed
         )

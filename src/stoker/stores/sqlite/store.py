@@ -57,6 +57,7 @@ from stoker.stores.sqlite import (
 )
 from stoker.stores.sqlite.handle import Handle
 from stoker.stores.sqlite.transaction import Transaction
+from stoker.stores.sqlite.transactions import Transactions
 
 T = TypeVar("T")
 _CAN_LOSE = {
@@ -102,6 +103,11 @@ class SQLiteStore:
             details={"path": self._file},
             id=self._id,
         )
+
+    @property
+    def transactions(self) -> Transactions:
+        """See `Store.transactions`."""
+        return self._here().transactions
 
     async def __aenter__(self) -> Self:
         """See `Store.__aenter__`."""

@@ -411,6 +411,9 @@ class Itself(StoreSuite):
     async def test_only_a_store_that_keeps_nothing_says_so(self, store: Store) -> None:
         assert (store.info.durability == "none") == (not self.capabilities.durable)
 
+    async def test_a_store_says_whether_it_joins_transactions(self, store: Store) -> None:
+        assert (store.transactions is not None) == self.capabilities.transactions
+
     async def test_an_open_store_has_the_newest_layout(self, store: Store) -> None:
         status = await store.migrate(dry_run=True)
         assert status.current == status.latest

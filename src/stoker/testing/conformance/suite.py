@@ -25,6 +25,8 @@ class Capabilities:
     durable: bool = True
     """What was accepted is there again after the last handle was closed. If not, the store says
     so itself: ``info.durability == "none"``."""
+    transactions: bool = False
+    """Jobs can be submitted inside a transaction of the caller: `Store.transactions`."""
 
 
 class StoreSuite:

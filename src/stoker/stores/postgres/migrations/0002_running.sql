@@ -366,10 +366,13 @@ $$;
 --
 -- Raises STK01 with [[place, parent], ...] when a parent is unknown, and STK02 with
 -- [[place, holder], ...] when a key of a workflow is taken: nothing was written then.
+--
+-- p_foreign: the transaction is somebody else's and may stay open for long, so no row is written
+-- that others could wait for. A new queue gets its row when the books are folded.
 CREATE FUNCTION submit(
     p_now double precision, p_actor text, p_flow text, p_flow_name text,
     p_kinds jsonb, p_ids text[], p_kind bigint[], p_payloads bytea[],
-    p_edge_children bigint[], p_edge_parents text[],
+    p_edge_children bigint[], p_edge_parents text[], p_foreign boolean DEFAULT false,
     OUT states smallint[], OUT places bigint[], OUT ids text[], OUT known smallint[],
     OUT rung text[], OUT changed text[]
 )
@@ -461,7 +464,7 @@ BEGIN
                            WHERE e.id = ANY (p_ids)) THEN
         RAISE EXCEPTION 'a job ended while it was submitted again' USING ERRCODE = '40001';
     END IF;
-    IF v_n > 0 THEN
+    IF v_n > 0 AND NOT p_foreign THEN
         INSERT INTO queues (name)
         SELECT q FROM unnest(v_queues) AS q
         WHERE q IS NOT NULL AND NOT EXISTS (SELECT 1 FROM queues WHERE name = q)

@@ -12,6 +12,12 @@ BEGIN
     END IF;
     WITH gone AS MATERIALIZED (
         DELETE FROM deltas RETURNING *
+    ), named AS (
+        -- Jobs that came in with somebody else's transaction could not make their queue.
+        INSERT INTO queues (name)
+        SELECT DISTINCT g.queue FROM gone AS g
+        WHERE NOT EXISTS (SELECT 1 FROM queues AS q WHERE q.name = g.queue)
+        ORDER BY g.queue ON CONFLICT DO NOTHING
     ), tallied AS (
         INSERT INTO tallies AS t (queue, priority, state, n)
         SELECT queue, priority, state, sum(n) FROM gone WHERE state IS NOT NULL
