@@ -11,6 +11,7 @@ from stoker.core.errors import InvalidConfig, MissingExtra, NotOpen, Unsupported
 from stoker.core.finding import Finding
 from stoker.core.records import SchemaStatus
 from stoker.core.store import Store
+from stoker.core.transactions import Transactions
 from stoker.settings import Secret, masked
 
 STORES = (
@@ -136,6 +137,27 @@ async def examine_store(
             from stoker.stores.remote.examining import examine as examine_remote
 
             return await examine_remote(url, clock=clock, token=token)
+
+
+def open_transactions(url: str) -> Transactions:
+    """Return what a store does inside transactions, without opening the store.
+
+    For the child process of a worker: it holds no connection until a task begins a transaction.
+
+    Raises:
+        InvalidConfig: The store behind that URL has no transactions.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        from stoker.stores.sqlite.transactions import Transactions as FileTransactions
+
+        return FileTransactions(*_sqlite_parts(url), SystemClock())
+    if scheme in {"postgresql", "postgres"}:
+        from stoker.stores.postgres.address import parse
+        from stoker.stores.postgres.transactions import Transactions as SchemaTransactions
+
+        return SchemaTransactions(parse(url))
+    raise InvalidConfig(f"the store {masked(url)!r} has no transactions", url=masked(url))
 
 
 def check_broker(url: str | None) -> None:

@@ -42,6 +42,13 @@ class Shop:
         finally:
             file.close()
 
+    def make_orders(self) -> None:
+        """Make the user's table in the store's file; on PostgreSQL it is there."""
+        if not self.is_postgres:
+            db = apsw.Connection(self.place)
+            db.execute(_TABLE)
+            db.close()
+
     def task(self) -> AppTask[[str], str]:
         return self.app.task("ship", queue="parcels")(_ship)
 
@@ -50,7 +57,7 @@ def _ship(order: str) -> str:
     return order
 
 
-_TABLE = "CREATE TABLE shop_orders (name TEXT PRIMARY KEY)"
+_TABLE = "CREATE TABLE shop_orders (name TEXT NOT NULL)"
 
 
 @pytest.fixture
@@ -95,10 +102,7 @@ async def shop(kind: type[Library], request: pytest.FixtureRequest) -> AsyncIter
     shop: Shop = request.getfixturevalue(wanted)
     # Blocking code opens the store; asynchronous code may use it all the same.
     shop.app.counts()
-    if not shop.is_postgres:
-        db = apsw.Connection(shop.place)
-        db.execute(_TABLE)
-        db.close()
+    shop.make_orders()
     yield shop
     shop.app.close()
 

@@ -1,6 +1,6 @@
 """Submitting inside a transaction of the caller: on his connection, in his thread."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stoker.app.calls import Call
@@ -89,23 +89,11 @@ class Joining:
             return await transactions.asubmit(joined.awaiting, self._specs, actor=self._actor)
         return self.submit(transactions)
 
-    def ring_later(
-        self, transactions: Transactions, post: Callable[[Coroutine[Any, Any, None]], object]
-    ) -> None:
-        """Have the bell rung after the commit, where the caller's library tells of it.
-
-        Args:
-            transactions: The store's.
-            post: Sends a coroutine to the loop where the store lives.
-        """
-        if self._joined.on_commit is None:
-            return
-        queues = {spec.queue for spec in self._specs}
-
-        async def ring() -> None:
-            transactions.ring(queues)
-
-        self._joined.on_commit(lambda: post(ring()))
+    def ring_later(self, transactions: Transactions) -> None:
+        """Have the bell rung after the commit, where the caller's library tells of it."""
+        if self._joined.on_commit is not None:
+            queues = {spec.queue for spec in self._specs}
+            self._joined.on_commit(lambda: transactions.ring(queues))
 
     def _submit_on(self, connection: Any, transactions: Transactions) -> list[Submitted]:
         # SQLAlchemy gives the blocking twin of its asynchronous connection or session.

@@ -246,7 +246,7 @@ class Stoker:
         specs = self._specs(calls)
         joining = Joining(chosen, specs, actor=self.actor)
         answers = joining.submit(transactions)
-        joining.ring_later(transactions, self._home().post)
+        joining.ring_later(transactions)
         return self._handles(calls, answers)
 
     async def asubmit_many(
@@ -261,7 +261,7 @@ class Stoker:
             transactions = await self.arun(transactions_of)
             joining = Joining(chosen, specs, actor=self.actor)
             answers = await joining.asubmit(transactions)
-            joining.ring_later(transactions, self._home().post)
+            joining.ring_later(transactions)
         return self._handles(calls, answers)
 
     def _specs(self, calls: Sequence[Call[Any]]) -> list[JobSpec]:

@@ -67,6 +67,7 @@ from stoker.core.records import (
     WorkflowInfo,
 )
 from stoker.core.store import Store
+from stoker.core.transactions import Transactions
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,14 @@ class RingingStore:
     def info(self) -> StoreInfo:
         """See `Store.info`: that of the store behind."""
         return self.inner.info
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """See `Store.transactions`: those of the store behind, for which nothing is rung.
+
+        Whether and when the caller commits is not known here. Idle workers find the jobs.
+        """
+        return self.inner.transactions
 
     def broker_status(self) -> BrokerStatus:
         """See `stoker.core.broker.Rung.broker_status`."""

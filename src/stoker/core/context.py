@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from stoker.core.duration import optional_when
+from stoker.core.effects import Find, JobTransaction
 from stoker.core.errors import Cancelled, UsageError
 from stoker.core.job import Leased
 
@@ -42,6 +43,8 @@ class JobContext:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         results: Callable[[str], Any] | None = None,
+        transactions: Find = lambda: None,
+        is_async: bool = False,
     ) -> None:
         """Make the context of one attempt; done by the worker.
 
@@ -52,11 +55,16 @@ class JobContext:
             deadline: Seconds since 1970 at which the attempt is stopped; None: never.
             cancelled: Whether somebody called the job off.
             results: Gives a parent's decoded result by job id.
+            transactions: Gives what the store does inside transactions, if it does anything.
+            is_async: Whether the task is a coroutine function.
         """
         self._leased = leased
         self._sink = sink
         self._cancelled = cancelled
         self._results = results
+        self._transactions = transactions
+        self._is_async = is_async
+        self.effects: JobTransaction | None = None
         self.id = leased.id
         self.task = leased.task
         self.queue = leased.queue
@@ -77,6 +85,19 @@ class JobContext:
     def fence(self) -> str:
         """A text that is different in every attempt, and rises; see the guide on effects."""
         return f"{self.epoch:012d}-{self._leased.nonce}"
+
+    def transaction(self) -> JobTransaction:
+        """Return a transaction in which this task's own rows and the job's completion commit.
+
+        ``with current_job().transaction() as conn:`` in a plain task, ``async with`` in an async
+        one. ``conn`` is a connection to the store's database: of psycopg for PostgreSQL, of apsw
+        for SQLite. It commits when the task has returned, with its result, if the job is still
+        this worker's; else nothing is committed. See the guide on effects.
+        """
+        if self.effects is not None and self.effects.is_open:
+            return self.effects
+        self.effects = JobTransaction(self._leased, self._transactions, is_async=self._is_async)
+        return self.effects
 
     @property
     def parents(self) -> Mapping[str, Any]:

@@ -7,12 +7,15 @@ then works on a connection that somebody else opened, and neither begins nor end
 A connection is reached through as little as possible: one statement with parameters in, rows out.
 Whoever recognises drivers gives that; stores need not know them. Errors of the caller's own
 connection reach him as they are: his code knows when to try his transaction again.
+
+The other direction is a transaction that the store opens for a running task, on a connection of
+its own: what the task writes there and the completion of its job are one commit (`Completing`).
 """
 
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
-from stoker.core.job import JobSpec, Submitted
+from stoker.core.job import JobSpec, Leased, Submitted
 
 Rows = list[tuple[Any, ...]]
 
@@ -48,8 +51,69 @@ class Awaiting(Protocol):
         ...
 
 
+class Completing(Protocol):
+    """A transaction in which a task writes its own rows, and its job is completed.
+
+    Attributes:
+        connection: The driver's connection, for the task.
+    """
+
+    connection: Any
+
+    def check(self) -> None:
+        """Look whether the lease still holds; if not, undo everything.
+
+        Raises:
+            LeaseLost: Somebody else owns the job.
+        """
+        ...
+
+    def complete(self, result: bytes, *, ran_for: float | None) -> None:
+        """Complete the job under its fence, commit, and close the connection in any case.
+
+        Args:
+            result: JSON.
+            ran_for: Seconds since the handler began.
+
+        Raises:
+            LeaseLost: Somebody else owns the job; nothing was committed.
+            UsageError: The task ended the transaction by itself; the job was not completed.
+            Unavailable: Nothing was committed.
+            OutcomeUnknown: It may have been committed. The fence decides: settling the attempt
+                otherwise has an effect only if it was not.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Undo everything, and close the connection. Safe to call twice; never raises."""
+        ...
+
+
+class AsyncCompleting(Protocol):
+    """The same for asynchronous code."""
+
+    connection: Any
+
+    async def check(self) -> None:
+        """See `Completing.check`."""
+        ...
+
+    async def complete(self, result: bytes, *, ran_for: float | None) -> None:
+        """See `Completing.complete`."""
+        ...
+
+    async def abandon(self) -> None:
+        """See `Completing.abandon`."""
+        ...
+
+
 class Transactions(Protocol):
-    """What a store does inside a transaction of the caller. May be used from any thread."""
+    """What a store does inside a transaction besides its own. May be used from any thread."""
+
+    @property
+    def address(self) -> str:
+        """The store's URL, with its password: for another process of this worker. Never log it."""
+        ...
 
     def submit(
         self, connection: Blocking, jobs: Sequence[JobSpec], *, actor: str
@@ -73,5 +137,18 @@ class Transactions(Protocol):
         ...
 
     def ring(self, queues: Collection[str]) -> None:
-        """Wake whoever waits for these queues; called on the store's event loop, after a commit."""
+        """Wake whoever waits for these queues; called after a commit."""
+        ...
+
+    def begin(self, leased: Leased) -> Completing:
+        """Open a transaction for a running task.
+
+        Raises:
+            LeaseLost: Somebody else owns the job.
+            Unavailable: The store cannot be reached.
+        """
+        ...
+
+    async def abegin(self, leased: Leased) -> AsyncCompleting:
+        """See `begin`."""
         ...

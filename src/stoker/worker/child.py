@@ -24,6 +24,7 @@ from typing import Any
 from stoker.core.clock import SystemClock
 from stoker.core.errors import Cancelled, UnknownTask
 from stoker.core.task import Registry
+from stoker.core.transactions import Transactions
 from stoker.worker import wire
 from stoker.worker.attempt import Attempt, Interrupted, SoftLimit, Stop, Verdict
 from stoker.worker.runner import Runner
@@ -39,11 +40,15 @@ DUMP = signal.SIGUSR2
 _PR_SET_PDEATHSIG = 1
 
 
-def main(load: Callable[[TaskSource], Registry]) -> None:
+Connect = Callable[[str], Transactions]
+
+
+def main(load: Callable[[TaskSource], Registry], connect: Connect) -> None:
     """Serve the worker that started this process until it goes away.
 
     Args:
         load: Rebuilds the tasks from what the worker says about them.
+        connect: Gives what the store behind a URL does inside transactions.
     """
     sock = socket.socket(fileno=int(sys.argv[1]))
     # What the jobs start must not hold the socket, or the worker would not see this process die.
@@ -59,7 +64,7 @@ def main(load: Callable[[TaskSource], Registry]) -> None:
         channel.send(wire.Broken(describe(error)))
         raise
     channel.send(wire.Ready())
-    _Child(channel, registry, hello).serve()
+    _Child(channel, registry, hello, connect).serve()
 
 
 class _Channel:
@@ -109,12 +114,20 @@ class _Job:
 class _Child:
     """The two threads of the process."""
 
-    def __init__(self, channel: _Channel, registry: Registry, hello: wire.Hello) -> None:
+    def __init__(
+        self, channel: _Channel, registry: Registry, hello: wire.Hello, connect: Connect
+    ) -> None:
+        self._connect = connect
+        self._told_store: SimpleQueue[str | None] = SimpleQueue()
+        self._transactions: Transactions | None = None
         self._channel = channel
         self._registry = registry
         self._clock = SystemClock()
         self._runner = Runner(
-            worker=hello.worker, result_limit=hello.result_limit, random=self._clock.random
+            worker=hello.worker,
+            result_limit=hello.result_limit,
+            random=self._clock.random,
+            transactions=self._find_transactions,
         )
         self._inbox: SimpleQueue[wire.Run] = SimpleQueue()
         self._job: _Job | None = None
@@ -130,6 +143,15 @@ class _Child:
         threading.Thread(target=self._listen, name="stoker-child", daemon=True).start()
         while True:
             self._run(self._inbox.get())
+
+    def _find_transactions(self) -> Transactions | None:
+        """Ask the worker where the store is; only who needs it learns it."""
+        if self._transactions is None:
+            self._channel.send(wire.StoreAsked())
+            address = self._told_store.get()
+            if address is not None:
+                self._transactions = self._connect(address)
+        return self._transactions
 
     def _run(self, order: wire.Run) -> None:
         self._channel.send(wire.Begun(order.number))
@@ -217,6 +239,8 @@ class _Child:
             self._inbox.put(message)
         elif isinstance(message, wire.Interrupt):
             self._interrupt(message)
+        elif isinstance(message, wire.StoreTold):
+            self._told_store.put(message.address)
 
     def _interrupt(self, message: wire.Interrupt) -> None:
         stop = Stop(message.stop)

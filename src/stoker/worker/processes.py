@@ -2,7 +2,8 @@
 
 A child is started as a program (``python -m stoker.child``), never forked, and lives for many
 jobs, one at a time. It is the leader of a session of its own, so that killing its group takes what
-the job has started along. It knows neither the store's address nor any ``STOKER_*`` variable.
+the job has started along. It knows neither the store's address nor any ``STOKER_*`` variable, and
+asks for the first only when its job begins a transaction.
 
 What ends an attempt here: its verdict over the socket; the death of the child (a crash, unless it
 was killed by us); the hard limit and the memory limit, by SIGKILL. In each case the slot is free
@@ -56,6 +57,7 @@ class ChildSpec:
         result_limit: int,
         memory: int | None = None,
         module: str = CHILD_MODULE,
+        address: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Describe the children.
 
@@ -65,7 +67,10 @@ class ChildSpec:
             result_limit: The most bytes of a result.
             memory: Bytes that a job may use unless its task says; None: half of the machine's.
             module: The program.
+            address: Gives the store's URL, for a job that begins a transaction; None: no store of
+                this kind.
         """
+        self.address = address
         self.source = source
         self.worker = worker
         self.result_limit = int(result_limit)
@@ -148,6 +153,8 @@ class _Child:
                 return message.verdict
             if isinstance(message, wire.Begun):
                 self.begun = message.number
+            elif isinstance(message, wire.StoreAsked):
+                self.tell(wire.StoreTold(self._spec.address()))
             elif isinstance(message, wire.Report) and message.number == self.number:
                 if message.progress is not None:
                     attempt.progress(message.progress, message.note)

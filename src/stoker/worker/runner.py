@@ -16,6 +16,7 @@ import msgspec
 from stoker.core import codec
 from stoker.core.context import JobContext, running
 from stoker.core.duration import seconds
+from stoker.core.effects import Find
 from stoker.core.errors import (
     Cancelled,
     Discard,
@@ -52,15 +53,24 @@ class Runner:
         worker: The worker's name, for `JobContext`.
     """
 
-    def __init__(self, *, worker: str, result_limit: int, random: Random) -> None:
+    def __init__(
+        self,
+        *,
+        worker: str,
+        result_limit: int,
+        random: Random,
+        transactions: Find = lambda: None,
+    ) -> None:
         """Make a runner.
 
         Args:
             worker: The worker's name.
             result_limit: The most bytes of a result.
             random: Chance for the jitter of retries.
+            transactions: Gives what the store does inside transactions, if it does anything.
         """
         self.worker = worker
+        self._transactions = transactions
         self._limit = result_limit
         self._random = random
 
@@ -74,6 +84,8 @@ class Runner:
             deadline=None if leased.timeout is None else attempt.deadline(),
             cancelled=attempt.is_called_off,
             results=None if leased.parents is None else _results(leased),
+            transactions=self._transactions,
+            is_async=attempt.task.is_async,
         )
 
     def run_sync(self, attempt: Attempt) -> Verdict:
@@ -86,11 +98,18 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
             return self._unreadable(error, attempt)
         inner = attempt.context or copy_context()
+        job = self.context(attempt)
         try:
-            value = inner.run(_call, self.context(attempt), attempt.task.fn, args, kwargs)
+            value = inner.run(_call, job, attempt.task.fn, args, kwargs)
+            verdict = self.accept(value, attempt)
+            if job.effects is not None and verdict.result is not None:
+                job.effects.complete(verdict.result, ran_for=attempt.ran_for())
         except BaseException as error:  # noqa: BLE001 - the border of an attempt
-            return self.judge(error, attempt)
-        return self.accept(value, attempt)
+            verdict = self.judge(error, attempt)
+        finally:
+            if job.effects is not None:
+                job.effects.abandon()
+        return verdict
 
     async def run_async(self, attempt: Attempt) -> Verdict:
         """Run a coroutine function on this event loop, as part of the present asyncio task."""
@@ -102,13 +121,20 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
             return self._unreadable(error, attempt)
         inner = attempt.context or copy_context()
+        job = self.context(attempt)
         try:
-            coroutine = _contain(self.context(attempt), attempt.task.fn, args, kwargs)
+            coroutine = _contain(job, attempt.task.fn, args, kwargs)
             attempt.coroutine = coroutine
             value = await _inside(inner, coroutine)
+            verdict = self.accept(value, attempt)
+            if job.effects is not None and verdict.result is not None:
+                await job.effects.acomplete(verdict.result, ran_for=attempt.ran_for())
         except BaseException as error:  # noqa: BLE001 - the border of an attempt
-            return self.judge(error, attempt)
-        return self.accept(value, attempt)
+            verdict = self.judge(error, attempt)
+        finally:
+            if job.effects is not None:
+                await job.effects.aabandon()
+        return verdict
 
     def accept(self, value: Any, attempt: Attempt) -> Verdict:
         """Turn what a task returned into a verdict."""

@@ -52,6 +52,13 @@ class Interrupt(msgspec.Struct, tag=True, frozen=True):
     """A `Stop`."""
 
 
+class StoreTold(msgspec.Struct, tag=True, frozen=True):
+    """To the child: the answer to `StoreAsked`."""
+
+    address: str | None
+    """The store's URL with its password, never to be logged; None: it has no transactions."""
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True):
     """From the child: it found the tasks."""
 
@@ -77,6 +84,10 @@ class Report(msgspec.Struct, tag=True, frozen=True):
     logs: tuple[LogLine, ...] = ()
 
 
+class StoreAsked(msgspec.Struct, tag=True, frozen=True):
+    """From the child: the job begins a transaction. Until then the child knows no password."""
+
+
 class Ended(msgspec.Struct, tag=True, frozen=True):
     """From the child: how the job ended. A `Report` with the rest goes before it."""
 
@@ -84,8 +95,8 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
     verdict: Verdict
 
 
-ToChild = Hello | Run | Interrupt
-FromChild = Ready | Broken | Begun | Report | Ended
+ToChild = Hello | Run | Interrupt | StoreTold
+FromChild = Ready | Broken | Begun | Report | StoreAsked | Ended
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

@@ -226,13 +226,20 @@ class Worker:
         """Whether it was told to end within a time."""
         return self._hurried.is_set()
 
+    def _address(self) -> str | None:
+        found = self._store.transactions
+        return None if found is None else found.address
+
     def _wire(self, *, owns_process: bool) -> None:
         settings, clock = self._settings, self._clock
         own = (self._registry.get(name).options.queue for name in self._registry)
         queues = Queues(settings.queues, own, settings.concurrency)
         self._queues = queues
         self._runner = Runner(
-            worker=self.name, result_limit=self._limits.result, random=clock.random
+            worker=self.name,
+            result_limit=self._limits.result,
+            random=clock.random,
+            transactions=lambda: self._store.transactions,
         )
         self._dispatcher = Dispatcher(
             registry=self._registry,
@@ -297,6 +304,7 @@ class Worker:
                 result_limit=self._limits.result,
                 memory=settings.memory,
                 module=self._child_module,
+                address=self._address,
             ),
             runner=self._runner,
             done=done,

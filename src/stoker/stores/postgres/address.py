@@ -29,6 +29,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     conninfo: str
     """For libpq; holds the password."""
+    source: str
+    """The URL as it was given; holds the password."""
     url: str
     """For people: masked."""
     place: str
@@ -66,6 +68,7 @@ def parse(url: str) -> Address:
         raise _refused(url, f"libpq says: {str(error).strip()}") from None
     return Address(
         conninfo=conninfo,
+        source=url,
         url=masked(url),
         place=_place(known),
         schema=_schema(url, own.get("schema", "stoker")),

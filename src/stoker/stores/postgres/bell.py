@@ -118,6 +118,11 @@ class Bell:
             # No command waits for it; close awaits it.
             self._voice = asyncio.create_task(self._speak())  # noqa: TID251 - see above
 
+    def announce_from_thread(self, queues: Iterable[str], ids: Iterable[str]) -> None:
+        """Do the same from another thread; once the loop is gone nobody waits any more."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.announce, list(queues), list(ids))
+
     async def close(self) -> None:
         """Send everybody home, and say what is to be said."""
         for waiter in self._waiters:

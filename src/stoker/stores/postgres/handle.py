@@ -65,7 +65,9 @@ class Handle:
         info = _info(self._address, row)
         await schema.check(self._writing, self._address)
         [[sight]] = await self._writing.call(transactions.look_at(self._address))
-        self.transactions = Transactions(self._address, self._names, sight, self._clock, self.bell)
+        self.transactions = Transactions(
+            self._address, sight=sight, clock=self._clock, bell=self.bell
+        )
         for lines in (self._writing, self._reading, self._watching):
             lines.opening = False
         self.bell.start()

@@ -15,10 +15,11 @@ import msgspec
 
 from stoker.core.clock import Clock
 from stoker.core.errors import InvalidOption, ReadOnlyStore, Unsupported
-from stoker.core.job import JobSpec, Submitted
+from stoker.core.job import JobSpec, Leased, Submitted
 from stoker.core.transactions import Awaiting, Blocking, Rows
 from stoker.stores.postgres.address import Address
 from stoker.stores.postgres.bell import Bell
+from stoker.stores.postgres.owned import AsyncOwned, Owned, Talk
 from stoker.stores.postgres.phrases import Names, clean, encode
 from stoker.stores.postgres.submitting import Batch
 
@@ -63,23 +64,33 @@ class Transactions:
     """What the store does inside a transaction of the caller. Holds no connection."""
 
     def __init__(
-        self, address: Address, names: Names, sight: str, clock: Clock | None, bell: Bell
+        self,
+        address: Address,
+        *,
+        sight: str | None = None,
+        clock: Clock | None = None,
+        bell: Bell | None = None,
     ) -> None:
-        """Take what an open store knows.
+        """Take what an open store knows; a child process, which opens none, knows the address.
 
         Args:
             address: Where it is.
-            names: Fills in its schema.
-            sight: What `look_at` saw on a connection of its own.
+            sight: What `look_at` saw on a connection of the store's own.
             clock: The injected one, if there is one.
             bell: Wakes those who wait.
         """
         self._address = address
+        self._names = Names(address.schema)
         self._look = look_at(address)
-        self._submit = names.fill(_SUBMIT)
-        self._here = _read_sight(sight)
+        self._submit = self._names.fill(_SUBMIT)
+        self._here = None if sight is None else _read_sight(sight)
         self._clock = clock
         self._bell = bell
+
+    @property
+    def address(self) -> str:
+        """See `stoker.core.transactions.Transactions.address`."""
+        return self._address.source
 
     def submit(
         self, connection: Blocking, jobs: Sequence[JobSpec], *, actor: str
@@ -103,7 +114,23 @@ class Transactions:
 
     def ring(self, queues: Collection[str]) -> None:
         """See `stoker.core.transactions.Transactions.ring`."""
-        self._bell.announce(queues, ())
+        self._tell(queues, ())
+
+    def begin(self, leased: Leased) -> Owned:
+        """See `stoker.core.transactions.Transactions.begin`."""
+        return Owned(self._talk(leased))
+
+    async def abegin(self, leased: Leased) -> AsyncOwned:
+        """See `begin`."""
+        return await AsyncOwned.begin(self._talk(leased))
+
+    def _talk(self, leased: Leased) -> Talk:
+        now = None if self._clock is None else self._clock.now
+        return Talk(self._address, self._names, leased, now=now, tell=self._tell)
+
+    def _tell(self, queues: Collection[str], ids: Collection[str]) -> None:
+        if self._bell is not None:
+            self._bell.announce_from_thread(queues, ids)
 
     def _batch(self, connection: Blocking | Awaiting, jobs: Sequence[JobSpec]) -> Batch:
         if connection.engine != ENGINE:
@@ -122,7 +149,7 @@ class Transactions:
 
     def _check(self, rows: Rows) -> None:
         found = _read_sight(text_in(rows))
-        here = self._here
+        here = found if self._here is None else self._here
         if (found.cluster, found.database) != (here.cluster, here.database):
             raise InvalidOption(
                 "the connection leads to another database than the store "

@@ -29,6 +29,7 @@ class _Opened(NamedTuple):
     writing: apsw.Connection
     reading: tuple[apsw.Connection, apsw.Connection]
     identity: str
+    durability: str
 
 
 class Handle:
@@ -47,7 +48,7 @@ class Handle:
         self.reader = Reader(opened.reading[0], path)
         self._watcher = Reader(opened.reading[1], path)
         self.bell = Bell(path, self._watcher, clock)
-        self.transactions = Transactions(path, clock)
+        self.transactions = Transactions(path, opened.durability, clock)
         self.writer = Writer(
             opened.writing, opened.lock, clock, path=path, committed=self._committed
         )
@@ -109,4 +110,4 @@ def _open_all(file: str, durability: str) -> _Opened:
         if isinstance(error, OSError):
             raise cannot_open(file) from error
         raise
-    return _Opened(lock, writing, (opened[1], opened[2]), identity)
+    return _Opened(lock, writing, (opened[1], opened[2]), identity, durability)

@@ -7,15 +7,17 @@ store's own; where a function of theirs is newer than that SQLite, its elder twi
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import apsw
 import msgspec
 
 from stoker.core.clock import Clock
 from stoker.core.errors import InvalidOption, Unsupported
-from stoker.core.job import JobSpec, Submitted
+from stoker.core.job import JobSpec, Leased, Submitted
 from stoker.core.transactions import Awaiting, Blocking, Rows
 from stoker.stores.sqlite import submitting
+from stoker.stores.sqlite.owned import AsyncOwned, Owned
 from stoker.stores.sqlite.transaction import Transaction
 
 ENGINE = "sqlite"
@@ -33,15 +35,22 @@ _SOUND_LOG = (3, 51, 3)
 class Transactions:
     """What the store does inside a transaction of the caller. Holds no connection."""
 
-    def __init__(self, path: str, clock: Clock) -> None:
+    def __init__(self, path: str, durability: str, clock: Clock) -> None:
         """Take what an open store knows.
 
         Args:
             path: Its file.
+            durability: See `SQLiteStore`.
             clock: Time and chance.
         """
         self._path = path
+        self._durability = durability
         self._clock = clock
+
+    @property
+    def address(self) -> str:
+        """See `stoker.core.transactions.Transactions.address`."""
+        return f"sqlite:///{quote(self._path)}?durability={self._durability}"
 
     def submit(
         self, connection: Blocking, jobs: Sequence[JobSpec], *, actor: str
@@ -71,6 +80,14 @@ class Transactions:
 
     def ring(self, queues: Collection[str]) -> None:
         """Do nothing: whoever waits looks at the file's version ten times a second."""
+
+    def begin(self, leased: Leased) -> Owned:
+        """See `stoker.core.transactions.Transactions.begin`."""
+        return Owned(self._path, self._durability, self._clock, leased)
+
+    async def abegin(self, leased: Leased) -> AsyncOwned:
+        """See `begin`."""
+        return await AsyncOwned.begin(self._path, self._durability, self._clock, leased)
 
     def _borrow(self, connection: Blocking) -> apsw.Connection:
         if connection.engine != ENGINE:

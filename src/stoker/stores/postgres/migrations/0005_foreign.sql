@@ -43,7 +43,41 @@ LANGUAGE sql VOLATILE AS $$
         '{}', '{}', true) AS s
 $$;
 
+-- Completes a job whose task wrote rows of its own in the same transaction: an exchange with one
+-- settlement. Gives null if the lease is lost.
+CREATE FUNCTION complete_foreign(
+    p_now double precision, p_id text, p_epoch bigint, p_nonce text, p_result bytea,
+    p_ran double precision
+) RETURNS text
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_session text;
+    v_row record;
+    v_answer text;
+BEGIN
+    SELECT s.id INTO v_session FROM live AS j JOIN sessions AS s ON s.seq = j.session
+    WHERE j.id = p_id AND j.state BETWEEN 3 AND 4;
+    FOR v_row IN SELECT * FROM exchange(
+        p_now, v_session, '', false, 0, 0, '{}', '{}', '{}',
+        ARRAY[p_id], ARRAY[p_epoch], ARRAY[p_nonce], ARRAY[p_result], ARRAY[p_ran],
+        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+        '{}', '{}', '{}', '{}')
+    LOOP
+        IF v_row.kind = 3 THEN
+            RETURN NULL;
+        END IF;
+        IF v_row.id IN ('alive', 'draining') THEN
+            v_answer := json_build_array(v_row.names, v_row.others)::text;
+        END IF;
+    END LOOP;
+    RETURN v_answer;
+END
+$$;
+
 -- down
 
+DROP FUNCTION complete_foreign;
 DROP FUNCTION taken_in;
 DROP FUNCTION submit_foreign;
