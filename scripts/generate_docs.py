@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.pages import commands, errors, lifecycle, settings, support, tasks
+from scripts.pages import access, commands, errors, lifecycle, settings, support, tasks
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle.page,
+    "reference/access.md": access.page,
     "reference/cli.md": commands.page,
     "reference/errors.md": errors.page,
     "reference/settings.md": settings.page,

@@ -19,7 +19,7 @@ import msgspec
 
 from stoker.app.bodies import JobBody, Name, OnFailureName, call_of
 from stoker.app.calls import Call
-from stoker.app.stoker import Stoker
+from stoker.app.stoker import Run, Stoker
 from stoker.core.codec import OUTPUT_KEY, fill_outputs, find_outputs
 from stoker.core.errors import InvalidWorkflow, StokerError, from_code
 from stoker.core.job import JobRecord, JobSpec, OnParentFailure, WorkflowSpec
@@ -87,10 +87,12 @@ async def build_graph(app: Stoker, body: GraphBody) -> Graph:
     return Graph(spec, jobs)
 
 
-async def submit_graph(app: Stoker, body: GraphBody, *, actor: str | None = None) -> Graph:
+async def submit_graph(
+    app: Stoker, body: GraphBody, *, actor: str | None = None, run: Run | None = None
+) -> Graph:
     """Check a workflow and submit all of its jobs in one commit, or none."""
     graph = await build_graph(app, body)
-    await app.asubmit_workflow(graph.workflow, graph.jobs, actor=actor)
+    await app.asubmit_workflow(graph.workflow, graph.jobs, actor=actor, run=run)
     return graph
 
 

@@ -52,6 +52,9 @@ T = TypeVar("T")
 ANNOUNCED_FOR = 1.0
 """Seconds for which the task names announced by workers are remembered."""
 
+Run = Callable[[Callable[[Store], Awaitable[Any]]], Awaitable[Any]]
+"""Runs work on a store, or on a part of it."""
+
 
 class Stoker:
     """An app: its tasks, and the way to its store.
@@ -287,6 +290,7 @@ class Stoker:
         *,
         actor: str | None = None,
         carrier: Mapping[str, str] | None = None,
+        run: Run | None = None,
     ) -> list[Submitted]:
         """Submit jobs as a store takes them, after the checks of this app's limits.
 
@@ -294,21 +298,32 @@ class Stoker:
             specs: The jobs.
             actor: Whom the audit trail names.
             carrier: Headers that may carry the context of a trace.
+            run: Instead of `arun`, for callers who may see a part of the store only.
         """
-        self._check_specs(specs)
+        self.check_specs(specs)
         who = actor or self.actor
         with self._spans(specs, carrier) as jobs:
-            return await self.arun(lambda store: store.submit(jobs, actor=who))
+            answers: list[Submitted] = await (run or self.arun)(
+                lambda store: store.submit(jobs, actor=who)
+            )
+        return answers
 
     async def asubmit_workflow(
-        self, workflow: WorkflowSpec, specs: Sequence[JobSpec], *, actor: str | None = None
+        self,
+        workflow: WorkflowSpec,
+        specs: Sequence[JobSpec],
+        *,
+        actor: str | None = None,
+        run: Run | None = None,
     ) -> None:
-        """Submit a workflow: all of its jobs, or none."""
+        """Submit a workflow: all of its jobs, or none. ``run``: see `asubmit_specs`."""
         for spec in specs:
             self.check_spec(spec)
         who = actor or self.actor
         with self._spans(specs) as jobs:
-            answers = await self.arun(lambda s: s.submit(jobs, workflow=workflow, actor=who))
+            answers = await (run or self.arun)(
+                lambda s: s.submit(jobs, workflow=workflow, actor=who)
+            )
         refuse(answers)
 
     def workflow(self, name: str, *, on_parent_failure: OnParentFailure = "cancel") -> Flow:
@@ -523,7 +538,12 @@ class Stoker:
         if store is not None:
             await store.__aexit__(None, None, None)
 
-    def _check_specs(self, specs: Sequence[JobSpec]) -> None:
+    def check_specs(self, specs: Sequence[JobSpec]) -> None:
+        """Hold a batch against this app's limits and declared queues.
+
+        Raises:
+            InvalidOption, PayloadTooLarge, QueueNotFound: It does not fit.
+        """
         most = self.settings.limits.batch
         if len(specs) > most:
             raise InvalidOption(f"the batch has {len(specs):,} jobs; the limit is {most:,}")

@@ -25,13 +25,19 @@ logger = logging.getLogger("stoker.cli.server")
 def address_options(fn: F) -> F:
     """Give a command ``--host``, ``--port``, ``--gateway-...`` and ``--insecure``."""
     fn = click.option(
-        "--insecure", is_flag=True, help="Listen for other machines, without any authentication."
+        "--insecure",
+        is_flag=True,
+        help="Listen for other machines without TLS, and let everybody in while there is no key.",
     )(fn)
     fn = click.option(
         "--gateway-port", type=int, metavar="N", help="Take remote workers there (8001, say)."
     )(fn)
     fn = click.option(
         "--gateway-host", metavar="NAME", help="Where to take them (default: 127.0.0.1)."
+    )(fn)
+    fn = click.option("--key", metavar="FILE", help="Private key of the certificate (PEM).")(fn)
+    fn = click.option(
+        "--certificate", metavar="FILE", help="Speak TLS with this certificate chain (PEM)."
     )(fn)
     fn = click.option("--port", type=int, metavar="N", help="0 for any free one (default: 8000).")(
         fn
@@ -48,6 +54,8 @@ def server(
     *,
     host: str | None,
     port: int | None,
+    certificate: str | None,
+    key: str | None,
     gateway_host: str | None,
     gateway_port: int | None,
     insecure: bool,
@@ -63,6 +71,8 @@ def server(
     shell.override(
         server__host=host,
         server__port=port,
+        server__certificate=certificate,
+        server__key=key,
         gateway__host=gateway_host,
         gateway__port=gateway_port,
     )
@@ -74,11 +84,18 @@ def listen(shell: Shell, *, insecure: bool) -> "Listener":
     """Bind the address of the settings, before anything else is started.
 
     Raises:
-        PortInUse, InvalidOption: It cannot be bound.
+        PortInUse, InvalidOption: It cannot be bound, or must not be.
+        InvalidConfig: Its certificate cannot be used.
         MissingExtra: The libraries of the server are not installed.
     """
     settings = shell.settings.server
-    listener: Listener = running().listen(settings.host, settings.port, insecure=insecure)
+    run = running()
+    listener: Listener = run.listen(
+        settings.host,
+        settings.port,
+        insecure=insecure,
+        secured=run.tls_of(settings) is not None,
+    )
     return listener
 
 
@@ -124,6 +141,7 @@ async def _run(shell: Shell, *, insecure: bool, keeper: bool) -> None:
         async with keeping(keeps):
             await running().serve(
                 app,
+                insecure=insecure,
                 listener=listener,
                 gateway=gateway,
                 stop=stop,

@@ -31,6 +31,8 @@ def up(
     *,
     host: str | None,
     port: int | None,
+    certificate: str | None,
+    key: str | None,
     gateway_host: str | None,
     gateway_port: int | None,
     insecure: bool,
@@ -50,6 +52,8 @@ def up(
     shell.override(
         server__host=host,
         server__port=port,
+        server__certificate=certificate,
+        server__key=key,
         gateway__host=gateway_host,
         gateway__port=gateway_port,
         fleet__min=workers,
@@ -61,11 +65,16 @@ def up(
     set_up_logging(shell.settings.log)
     names = all_tasks(shell.app).names()
     listeners = listen(shell, insecure=insecure), listen_gateway(shell, insecure=insecure)
-    run_loop(_run(shell, *listeners, names))
+    run_loop(_run(shell, *listeners, names, insecure=insecure))
 
 
 async def _run(
-    shell: Shell, listener: "Listener", gateway: "Listener | None", tasks: tuple[str, ...]
+    shell: Shell,
+    listener: "Listener",
+    gateway: "Listener | None",
+    tasks: tuple[str, ...],
+    *,
+    insecure: bool,
 ) -> None:
     app = shell.app
 
@@ -87,7 +96,12 @@ async def _run(
             ):
                 group.create_task(
                     running().serve(
-                        app, listener=listener, gateway=gateway, stop=stop, started=started
+                        app,
+                        insecure=insecure,
+                        listener=listener,
+                        gateway=gateway,
+                        stop=stop,
+                        started=started,
                     )
                 )
                 try:

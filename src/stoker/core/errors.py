@@ -19,7 +19,7 @@
     │   ├── NotAStore · ReadOnlyStore · SchemaMismatch · Unsupported
     │   ├── ProtocolError        a peer of the gateway broke the protocol
     │   │   └── FrameTooLarge
-    │   └── Unauthenticated · Forbidden
+    │   └── Unauthenticated · Forbidden · RateLimited
     ├── JobFailed · ResultTimeout    what waiting for a result can end in (and Cancelled)
     ├── TaskTimeout · WorkerCrashed · ResultTooLarge    how an attempt can end besides its own error
     └── Signal                   raised by task code to say how the attempt ends; not a failure
@@ -230,6 +230,13 @@ class StoreFull(Unavailable):
     """No space left where the store keeps its data. Nothing was done."""
 
     code = "store_full"
+
+
+class RateLimited(BackendError):
+    """Whoever asks did so too often; ``details.retry_after`` says in how many seconds to repeat."""
+
+    code = "rate_limited"
+    retryable = True
 
 
 class OutcomeUnknown(BackendError):

@@ -1,7 +1,7 @@
 """Who asks, and the app that answers: what every route begins with."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,9 +11,13 @@ from starlette.responses import Response
 from stoker.app.bodies import read_body
 from stoker.app.stoker import Stoker
 from stoker.core import codec
-from stoker.core.errors import InvalidPayload, InvalidQuery
+from stoker.core.errors import Forbidden, InvalidPayload, InvalidQuery
+from stoker.core.job import JobSpec, Submitted
 from stoker.core.store import Store
+from stoker.server.bound import BoundStore
 from stoker.server.errors import error_response
+from stoker.server.gate import IDENTITY, Gate
+from stoker.server.identity import EVERYBODY, NOBODY, Identity
 
 T = TypeVar("T")
 
@@ -36,10 +40,11 @@ class Caller:
 
     Attributes:
         app: The app behind the server.
-        actor: ``api:`` and the client's address.
+        identity: Who asks.
+        actor: ``key:`` and the name of his key; without one ``api:`` and his address.
     """
 
-    __slots__ = ("_request", "actor", "app")
+    __slots__ = ("_gate", "_request", "actor", "app", "identity")
 
     def __init__(self, request: Request) -> None:
         """Look at a request.
@@ -49,7 +54,10 @@ class Caller:
         """
         self._request = request
         self.app: Stoker = request.app.state.stoker
-        self.actor = f"api:{request.client.host}" if request.client else "api:unknown"
+        self._gate: Gate = request.app.state.gate
+        # Without it nobody was let in: `Gate` puts it there.
+        self.identity: Identity = request.scope[IDENTITY]
+        self.actor = _actor(request, self.identity)
         if request.scope["query_string"]:
             _refuse_unknown(request)
 
@@ -59,8 +67,46 @@ class Caller:
         return self._request.headers
 
     async def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Run work on the store."""
-        return await self.app.arun(work)
+        """Run work on the store, or on the part of it that the caller may see.
+
+        Raises:
+            Unauthenticated: His key was revoked meanwhile.
+        """
+        await self.check()
+        if not self.identity.is_bound:
+            return await self.app.arun(work)
+        identity = self.identity
+        return await self.app.arun(lambda store: work(BoundStore(store, identity)))
+
+    async def submit(self, specs: Sequence[JobSpec]) -> list[Submitted]:
+        """Submit jobs, checked against the limits of the app."""
+        return await self.app.asubmit_specs(
+            specs, actor=self.actor, carrier=self.headers, run=self.run
+        )
+
+    async def check(self) -> None:
+        """Refuse a caller whose key was revoked since he came: for what goes on for long.
+
+        Raises:
+            Unauthenticated: It was.
+        """
+        await self._gate.check(self.identity)
+
+    def need_whole(self, what: str) -> None:
+        """Refuse a caller who is bound to a tenant or to queues what is about the whole store.
+
+        Raises:
+            Forbidden: He is.
+        """
+        if self.identity.is_bound:
+            raise Forbidden(
+                f"the key {self.identity.name!r} is bound to a tenant or to queues and may not "
+                f"see {what}, which is about all of them"
+            )
+
+    async def now(self) -> float:
+        """Return the time by the store's clock, which decides what is due."""
+        return (await self.app.arun(lambda store: store.counts())).now.timestamp()
 
     async def body(self, kind: type[T]) -> T:
         """Read the body.
@@ -88,6 +134,14 @@ def reply(value: Any, status: int = 200, *, headers: Mapping[str, str] | None = 
         media_type="application/json",
         headers=None if headers is None else dict(headers),
     )
+
+
+def _actor(request: Request, identity: Identity) -> str:
+    if identity.key:
+        return f"key:{identity.name}"
+    if identity not in {EVERYBODY, NOBODY}:
+        return f"client:{identity.name}"
+    return f"api:{request.client.host}" if request.client else "api:unknown"
 
 
 async def _read(request: Request) -> bytes:

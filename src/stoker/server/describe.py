@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 
 from stoker.app.explain import Explanation
 from stoker.app.graph import GraphBody
+from stoker.app.keys import KeyView, NewKey
 from stoker.app.overview import ActivityView, Overview
 from stoker.app.stats import Stats
 from stoker.core.job import JobRecord
@@ -63,11 +64,17 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     schemas.EventList,
     schemas.TaskList,
     schemas.Health,
+    schemas.KeyBody,
+    schemas.KeyList,
+    schemas.LoginBody,
+    schemas.Me,
+    KeyView,
+    NewKey,
 )
 """Every type that a route names."""
 
 _JSON = "application/json"
-_ALWAYS = (403, 422, 503)
+_ALWAYS = (401, 403, 422, 429, 503)
 _BODY = (400, 408, 413, 415)
 _NAMES_A_TASK = ("SubmitBody", "NodeBody", "ScheduleBody")
 _REQUESTS = ("Body", "Patch")
@@ -96,9 +103,9 @@ def answers(
         more: Other statuses with the same answer, and what they mean.
     """
     content = {_JSON: {"schema": _one_of([ref(kind) for kind in kinds if kind is not None])}}
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
-    }
+    found: dict[int | str, dict[str, Any]] = {status: {"description": HTTPStatus(status).phrase}}
+    if kinds:
+        found[status]["content"] = content
     for code, meaning in (more or {}).items():
         found[code] = {"description": meaning, "content": content}
     for code in sorted({*_ALWAYS, *refuses, *(_BODY if body else ())}):

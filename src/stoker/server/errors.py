@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stoker.core.errors import StokerError
+from stoker.core.errors import StokerError, Unauthenticated
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ STATUSES: Mapping[str, int] = {
     # who asks
     "unauthenticated": 401,
     "forbidden": 403,
+    "rate_limited": 429,
     # how jobs end: no request ends so
     "job_failed": 409,
     "timeout": 409,
@@ -156,13 +157,21 @@ def error_response(
 
 def response_of(error: StokerError) -> Response:
     """Return the response that a Stoker error stands for."""
-    headers = {"retry-after": RETRY_AFTER} if error.retryable else {}
     return Response(
         encode_error(Error(detail_of(error))),
         status_code=status_of(error),
         media_type="application/json",
-        headers=headers,
+        headers=headers_of(error),
     )
+
+
+def headers_of(error: StokerError) -> dict[str, str]:
+    """Return what HTTP asks of an error besides its status."""
+    if isinstance(error, Unauthenticated):
+        return {"www-authenticate": "Bearer"}
+    if error.retryable:
+        return {"retry-after": str(error.details.get("retry_after", RETRY_AFTER))}
+    return {}
 
 
 def internal_error() -> Response:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from starlette.responses import Response
 
 from stoker.core.errors import StokerError
+from stoker.server.caller import Caller
 from stoker.server.errors import Error, detail_of, encode_error
 from stoker.server.live import Streams, event
 from stoker.server.watch import Seen, Watch
@@ -38,14 +39,16 @@ class Feed:
         self._streams = streams
         self._birth = birth
 
-    def open(self, last_id: str | None) -> Response:
+    def open(self, caller: Caller, last_id: str | None) -> Response:
         """Begin a stream, after the frame that the client has seen."""
-        return self._streams.begin(self._chunks(self._known(last_id)))
+        return self._streams.begin(self._chunks(caller, self._known(last_id)))
 
-    async def _chunks(self, seq: int | None) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, caller: Caller, seq: int | None) -> AsyncGenerator[bytes, None]:
         yield RETRY
         async with aclosing(self._frames(seq)) as frames:
             async for seen in frames:
+                # A key that was revoked meanwhile ends the stream.
+                await caller.check()
                 yield self._event(seen)
         if self._streams.is_closing:
             yield event("drain", b"{}")

@@ -5,7 +5,8 @@ A plain ASGI layer, because it must hold for unknown paths and broken requests t
 *Host*: a server on loopback has no authentication, so a web page must not reach it through a name
 that its owner points at 127.0.0.1 (DNS rebinding). Only known names are answered.
 
-*Origin*: nor may a page of another site send it a form, which browsers do without asking.
+*Origin*: nor may a page of another site send it a form, which browsers do without asking, or read
+from it by a script.
 
 *Body*: at most so many bytes and so many seconds, counted while they come in. What is too big is
 read to its end and thrown away if that is near: a client that is cut off while it sends never
@@ -181,10 +182,12 @@ class _Body:
 
 
 def _refuse_origin(scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
-    if scope["method"] in SAFE_METHODS:
-        return None
     origin = headers.get(b"origin")
-    is_foreign = headers.get(b"sec-fetch-site", b"") in {b"cross-site", b"same-site"}
+    # Following a link from elsewhere is a read without an origin: that is allowed. A script of
+    # another site that reads, a stream of events for one, names its own.
+    is_change = scope["method"] not in SAFE_METHODS
+    fetched = headers.get(b"sec-fetch-site", b"")
+    is_foreign = is_change and fetched in {b"cross-site", b"same-site"}
     if origin is not None and not is_foreign:
         is_foreign = _netloc(origin.decode("latin-1")) != headers.get(b"host", b"").decode(
             "latin-1"
@@ -193,8 +196,8 @@ def _refuse_origin(scope: Scope, headers: Mapping[bytes, bytes]) -> Response | N
         return None
     return error_response(
         "origin_not_allowed",
-        "a web page of another origin sent this request; this server takes changes from its own "
-        "pages and from programs only",
+        "a web page of another origin sent this request; this server answers its own pages and "
+        "programs only",
     )
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +17,7 @@ from stoker.server.caller import PREFIX, UnsupportedMediaType
 from stoker.server.describe import describe, parameters
 from stoker.server.errors import install_handlers
 from stoker.server.feed import Feed
+from stoker.server.gate import Gate, admit
 from stoker.server.gateway.desk import Desk
 from stoker.server.gateway.http import PATHS, HttpGateway
 from stoker.server.gateway.http import PREFIX as GATEWAY
@@ -28,6 +29,8 @@ from stoker.server.routes import (
     events,
     health,
     jobs,
+    keys,
+    login,
     overview,
     queues,
     schedules,
@@ -50,6 +53,7 @@ _TAGS = [
     {"name": "schedules", "description": "Cron and interval rules that submit jobs."},
     {"name": "workflows", "description": "Jobs that wait for jobs."},
     {"name": "events", "description": "The audit trail."},
+    {"name": "keys", "description": "Who may ask, and logging in."},
     {"name": "system", "description": "Figures, tasks, health."},
 ]
 # Spans and OTLP exporters are no part of this version, and must not switch themselves on.
@@ -71,7 +75,9 @@ class Api(FastAPI):
         return parameters(self.openapi())
 
 
-def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) -> FastAPI:
+def make_server_app(
+    app: Stoker, *, hosts: Collection[str] | None = LOOPBACK, anonymous: bool = True
+) -> FastAPI:
     """Make the HTTP API of an app.
 
     Its lifespan opens the app's store on the server's loop, unless the caller has opened it, and
@@ -81,6 +87,8 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
         app: The app.
         hosts: Names that the ``Host`` header of a request may have; None: any. The default is for
             servers on loopback: without the check, any web page could reach them.
+        anonymous: Whether callers without a key are let in until the store has one (or as the
+            setting ``server.require_key`` says). False for a server that others reach.
     """
     api = Api(
         telemetry=_NO_TELEMETRY,
@@ -91,10 +99,18 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
         redoc_url=None,
         redirect_slashes=False,
         openapi_tags=_TAGS,
+        dependencies=[Depends(admit)],
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
     api.state.stoker = app
+    # Of the same store, by the same rules, as the listener that may stand beside this one.
+    api.state.gateway = Desk(
+        app.arun, settings=app.settings.gateway, limits=app.settings.limits, clock=app.clock
+    )
+    api.state.gate = Gate(
+        api.state.gateway, anonymous=anonymous, settings=app.settings.server, clock=app.clock
+    )
     api.state.traffic = Traffic()
     api.state.streams = Streams()
     api.state.watch = Watch(app)
@@ -106,12 +122,10 @@ def make_server_app(app: Stoker, *, hosts: Collection[str] | None = LOOPBACK) ->
         api.include_router(module.router)
     for module in (events, stats, overview):
         api.include_router(module.router)
+    api.include_router(keys.router)
+    api.include_router(login.router)
     api.include_router(health.router)
     api.include_router(pages.router)
-    # Of the same store, by the same rules, as the listener that may stand beside this one.
-    api.state.gateway = Desk(
-        app.arun, settings=app.settings.gateway, limits=app.settings.limits, clock=app.clock
-    )
     api.mount(GATEWAY, needs(Need.WORKER)(HttpGateway(api.state.gateway)))
     check_declared(api)
     api.add_middleware(

@@ -8,7 +8,8 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
@@ -17,11 +18,12 @@ from fastapi import FastAPI
 
 from stoker.app.stoker import Stoker
 from stoker.core.errors import InvalidOption, PortInUse, Refused
-from stoker.server.gateway.listener import Gateway, check_exposed, server_tls
+from stoker.core.store import Store
+from stoker.server.gateway.listener import Gateway, check_exposed, make_tls, server_tls
 from stoker.server.guard import LOOPBACK
 from stoker.server.http import make_server_app
 from stoker.server.protocol import BoundedProtocol
-from stoker.settings import GatewaySettings
+from stoker.settings import GatewaySettings, ServerSettings
 
 BACKLOG = 2048
 KEEP_ALIVE = 30
@@ -61,26 +63,34 @@ class Listener:
             one.close()
 
 
-def listen(host: str, port: int, *, insecure: bool = False, option: str = "--port") -> Listener:
+def listen(
+    host: str,
+    port: int,
+    *,
+    insecure: bool = False,
+    secured: bool = False,
+    option: str = "--port",
+) -> Listener:
     """Bind an address.
 
     Args:
         host: A name or an address.
         port: 0 for any free one.
-        insecure: Listen beyond this machine although everybody may then do everything.
+        insecure: Listen beyond this machine without TLS, and without keys while there are none.
+        secured: Whether the server speaks TLS there.
         option: What sets the port, for errors.
 
     Raises:
         PortInUse: Somebody listens there already.
         InvalidOption: No such address here, no right to that port, or an address that other
-            machines reach, without ``insecure``.
+            machines reach, without TLS or ``insecure``.
     """
     addresses = _addresses(host, port)
-    if not insecure and not all(ipaddress.ip_address(ip).is_loopback for _, ip in addresses):
+    if not insecure and not secured and _is_exposed(ip for _, ip in addresses):
         raise InvalidOption(
-            f"the server would listen on {host}, where everybody who reaches this machine could "
-            "submit, read and delete jobs: this version has no API keys. Listen on 127.0.0.1 and "
-            "put a proxy that authenticates before it, or allow it with insecure=True "
+            f"the server would listen on {host}, where everybody between could read keys and "
+            "payloads. Give it a certificate (server.certificate, --certificate), listen on "
+            "127.0.0.1 behind a proxy that speaks TLS, or allow it with insecure=True "
             "(--insecure) where the network itself can be trusted",
             host=host,
         )
@@ -94,21 +104,24 @@ def listen(host: str, port: int, *, insecure: bool = False, option: str = "--por
         for one in sockets:
             one.close()
         raise
-    return Listener(host, sockets[0].getsockname()[1], sockets)
+    scheme = "https" if secured else "http"
+    return Listener(host, sockets[0].getsockname()[1], sockets, scheme=scheme)
 
 
 def listen_gateway(settings: GatewaySettings, *, insecure: bool = False) -> Listener | None:
     """Bind the gateway's address; None when it has no port.
 
+    Whether somebody has to prove who he is there is looked at by `serve`, which knows the keys.
+
     Raises:
-        PortInUse, InvalidOption: It cannot be bound, or other machines reach it and nobody would
-            have to prove anything, without ``insecure``.
+        PortInUse, InvalidOption: It cannot be bound, or other machines reach it without TLS and
+            without ``insecure``.
         InvalidConfig: Its clients or certificates make no sense.
     """
     if settings.port is None:
         return None
     addresses = [ip for _, ip in _addresses(settings.host, settings.port)]
-    check_exposed(settings, addresses, insecure=insecure)
+    check_exposed(settings, addresses, insecure=insecure, has_keys=True)
     scheme = "tcp" if server_tls(settings) is None else "tls"
     bound = listen(settings.host, settings.port, insecure=True, option="--gateway-port")
     return Listener(bound.host, bound.port, bound.sockets, scheme=scheme)
@@ -147,10 +160,12 @@ async def serve(
         Refused: The server ended by itself, which it should not.
     """
     wanted = app.settings.server
+    tls = tls_of(wanted)
     bound = listener or listen(
         wanted.host if host is None else host,
         wanted.port if port is None else port,
         insecure=insecure,
+        secured=tls is not None,
     )
     async with AsyncExitStack() as stack:
         stack.callback(bound.close)
@@ -159,18 +174,28 @@ async def serve(
         if not app.is_open:
             await stack.enter_async_context(app)
         await app.sync_schedules()
-        api = make_server_app(app, hosts=_hosts(bound))
+        exposed = _is_exposed(_ips(bound))
+        api = make_server_app(
+            app,
+            hosts=None if exposed else LOOPBACK | {bound.host},
+            anonymous=insecure or not exposed,
+        )
+        has_keys = await app.arun(_has_valid_key)
+        if exposed and not insecure:
+            _check_closed(api, bound, has_keys=has_keys)
         if gateway is not None:
             settings = app.settings.gateway
+            check_exposed(settings, _ips(gateway), insecure=insecure, has_keys=has_keys)
             entrance = Gateway(api.state.gateway, gateway.sockets, settings=settings)
             await stack.enter_async_context(entrance)
-        await _run(api, bound, stop=stop or asyncio.Event(), started=started, grace=grace)
+        await _run(api, bound, tls=tls, stop=stop or asyncio.Event(), started=started, grace=grace)
 
 
 async def _run(
     api: FastAPI,
     bound: Listener,
     *,
+    tls: ssl.SSLContext | None,
     stop: asyncio.Event,
     started: Callable[[Listener], None] | None,
     grace: int,
@@ -188,6 +213,7 @@ async def _run(
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=grace,
+        ssl_context_factory=None if tls is None else lambda _config, _usual: tls,
     )
     server = _Server(config, bound, started)
 
@@ -228,12 +254,44 @@ class _Server(uvicorn.Server):
             self._tell(self._bound)
 
 
-def _hosts(bound: Listener) -> frozenset[str] | None:
-    """Return the names that requests may use: any, for a server that others reach."""
-    is_loopback = all(
-        ipaddress.ip_address(one.getsockname()[0]).is_loopback for one in bound.sockets
+def tls_of(settings: ServerSettings) -> ssl.SSLContext | None:
+    """Return how the server speaks TLS; None when it has no certificate.
+
+    Raises:
+        InvalidConfig: A file cannot be used.
+    """
+    return make_tls(settings.certificate, settings.key, section="server")
+
+
+def _ips(bound: Listener) -> list[str]:
+    return [one.getsockname()[0] for one in bound.sockets]
+
+
+def _is_exposed(ips: Iterable[str]) -> bool:
+    """Whether other machines reach one of these addresses."""
+    return not all(ipaddress.ip_address(ip).is_loopback for ip in ips)
+
+
+async def _has_valid_key(store: Store) -> bool:
+    now = (await store.counts()).now.timestamp()
+    return any(key.is_valid(now) for key in await store.keys())
+
+
+def _check_closed(api: FastAPI, bound: Listener, *, has_keys: bool) -> None:
+    """Refuse to serve other machines while nobody could prove who he is.
+
+    Raises:
+        InvalidOption: Nobody could.
+    """
+    if has_keys or not api.state.gateway.authority.is_open:
+        return
+    raise InvalidOption(
+        f"the server would listen on {bound.host}, where other machines reach it, and the store "
+        "has no API key, so that nobody could use it. Make one with: stoker keys create NAME "
+        "--scope admin; or let everybody in with --insecure where the network itself can be "
+        "trusted",
+        host=bound.host,
     )
-    return LOOPBACK | {bound.host} if is_loopback else None
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:

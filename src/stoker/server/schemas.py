@@ -12,9 +12,11 @@ from uuid import UUID
 import msgspec
 
 from stoker.app.bodies import JobBody, Length, Moment, Name, OptionsBody
+from stoker.app.keys import KeyView
 from stoker.app.stats import ErrorGroup, QueueStats
 from stoker.core.events import EventRecord
 from stoker.core.job import JobRecord, Priority, SessionInfo
+from stoker.core.keys import MAX_TENANT, Scope
 from stoker.core.lifecycle import State
 from stoker.core.records import Answer, CatchUp, WorkflowInfo
 from stoker.server.errors import ErrorDetail
@@ -351,6 +353,44 @@ class EventList(msgspec.Struct):
     events: list[EventRecord]
     next_after: int | None
     """Give it as ``after`` to read on; null when nothing was found."""
+
+
+class KeyBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An API key to be made."""
+
+    name: Name
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)]
+    queues: list[Name] = []
+    """The only queues it may touch; empty: all."""
+    tenant: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TENANT)] | None = None
+    """The only tenant it may touch; null: all."""
+    expires: Length | None = None
+
+
+class KeyList(msgspec.Struct):
+    """API keys, oldest first."""
+
+    keys: list[KeyView]
+
+
+class LoginBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A key to log in with."""
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+class Me(msgspec.Struct, kw_only=True):
+    """Who asks, and what he may."""
+
+    name: str
+    anonymous: bool
+    """Whether nobody has to show a key here."""
+    scopes: list[Scope]
+    """With those that they bring along."""
+    queues: list[str]
+    tenant: str | None
+    csrf: str | None
+    """To be sent with each change as the header ``X-CSRF-Token``; null without a cookie."""
 
 
 class TaskView(msgspec.Struct, kw_only=True):

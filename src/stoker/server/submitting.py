@@ -25,9 +25,7 @@ async def submit_one(caller: Caller, body: SubmitBody) -> tuple[JobRecord, bool]
     """
     spec = await _spec(caller, body)
     try:
-        [answer] = await caller.app.asubmit_specs(
-            [spec], actor=caller.actor, carrier=caller.headers
-        )
+        [answer] = await caller.submit([spec])
     except OutcomeUnknown as error:
         raise OutcomeUnknown(
             f"{error.message}; submit it again with this id, which is harmless", id=spec.id
@@ -53,9 +51,7 @@ async def submit_batch(caller: Caller, bodies: Sequence[Any]) -> list[BatchItem]
             specs[place] = spec
         if place % _BREATH == _BREATH - 1:
             await asyncio.sleep(0)
-    given = await caller.app.asubmit_specs(
-        list(specs.values()), actor=caller.actor, carrier=caller.headers
-    )
+    given = await caller.submit(list(specs.values()))
     answers = dict(zip(specs, given, strict=True))
     found = await _found(caller, answers.values())
     return [

@@ -1,5 +1,6 @@
 """What a search may go on with: qualifiers, and the values that the store knows."""
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import msgspec
 
 from stoker.app.stats import Grouping
+from stoker.core.errors import Forbidden
 from stoker.core.job import PRIORITIES
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery
@@ -107,7 +109,11 @@ async def _values(caller: Caller, name: str) -> Values:
     if name == "task":
         return dict.fromkeys(await caller.app.aknown_tasks(), "")
     ask = _ASK.get(name)
-    return {} if ask is None else await caller.run(ask)
+    if ask is None:
+        return {}
+    with contextlib.suppress(Forbidden):
+        return await caller.run(ask)
+    return {}
 
 
 async def _queues(store: Store) -> Values:

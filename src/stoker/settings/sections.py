@@ -1,5 +1,7 @@
 """The keys of the configuration: a field each, with its default."""
 
+from typing import Literal
+
 import msgspec
 
 from stoker.core.codec import MAX_PAYLOAD, MAX_RESULT
@@ -61,6 +63,20 @@ class ServerSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     host: str = "127.0.0.1"
     port: int = 8000
+    certificate: str | None = None
+    """File with the server's certificate chain (PEM). With it the server speaks TLS only."""
+    key: str | None = None
+    """File with its private key; the certificate's file if not given."""
+    require_key: Literal["auto", "always", "never"] = "auto"
+    """Whether callers on this machine have to show an API key: ``auto``, as soon as the store has
+    one. Callers from elsewhere always have to."""
+    login: Seconds = Seconds(12 * 3600)
+    """How long a log-in to the page lasts."""
+    key_rate: int = 1_000
+    """Requests a second that one key may send; 0: any number."""
+    address_rate: int = 100
+    """Requests a second without a key that one address may send, once keys are asked for; 0: any
+    number."""
 
 
 class GatewayClient(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

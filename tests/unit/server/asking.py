@@ -79,7 +79,11 @@ class Asking:
 
 
 def _full(path: str) -> str:
-    return path if path.startswith(("/api", "/docs", "/openapi")) or path in _ROOT else V1 + path
+    return (
+        path
+        if path.startswith(("/api/", "/docs", "/openapi", "/gateway")) or path in _ROOT
+        else V1 + path
+    )
 
 
-_ROOT = {"/", "/health", "/ready", "/metrics", "/nowhere"}
+_ROOT = {"/", "/health", "/ready", "/metrics", "/nowhere", "/login", "/logout"}

@@ -13,6 +13,8 @@ from tests.unit.server.asking import Asking
 
 EXPECTED = """
     GET /api/v1/activity
+    GET POST /api/v1/api-keys
+    DELETE /api/v1/api-keys/{key}
     GET /api/v1/dead-letters
     POST /api/v1/dead-letters/drop
     POST /api/v1/dead-letters/replay
@@ -29,6 +31,7 @@ EXPECTED = """
     GET /api/v1/jobs/{job_id}/explain
     POST /api/v1/jobs/{job_id}/retry
     GET /api/v1/live
+    GET /api/v1/me
     GET /api/v1/overview
     GET /api/v1/queues
     GET /api/v1/queues/{name}
@@ -53,6 +56,8 @@ EXPECTED = """
     POST /api/v1/workflows/{workflow_id}/cancel
     POST /api/v1/workflows/{workflow_id}/retry
     GET /health
+    POST /login
+    POST /logout
     GET /metrics
     GET /ready
 """
@@ -143,7 +148,16 @@ async def test_the_examples_of_the_description_are_accepted(
         answer = await ask.send(method, path, media["example"])
         assert answer.status < 300, (name, answer.text)
         accepted.append(path.rpartition("/")[2])
-    assert accepted == ["bulk", "jobs", "batch", "replay", "drop", "scheduled-jobs", "workflows"]
+    assert accepted == [
+        "bulk",
+        "jobs",
+        "batch",
+        "replay",
+        "drop",
+        "scheduled-jobs",
+        "workflows",
+        "api-keys",
+    ]
 
 
 async def test_the_root_leads_to_the_page_and_the_page_loads_nothing_from_elsewhere(

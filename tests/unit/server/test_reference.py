@@ -53,8 +53,7 @@ async def test_the_table_of_routes_is_complete(ask: Asking) -> None:
 
 def test_the_table_of_statuses_is_complete() -> None:
     shown = {int(status) for status in re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)}
-    of_the_gateway_only = {401}
-    assert shown == set(STATUSES.values()) - of_the_gateway_only - {500}
+    assert shown == set(STATUSES.values()) - {500}
 
 
 def test_the_codes_of_an_explanation_are_those_on_the_page() -> None:

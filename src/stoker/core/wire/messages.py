@@ -28,7 +28,7 @@ FORGET = "forget"
 CONNECTION = 0
 """The id of what is about the whole connection."""
 
-Scope = Literal["worker", "full"]
+GatewayScope = Literal["worker", "full"]
 """``worker``: run jobs. ``full``: everything that a store can do."""
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
@@ -86,7 +86,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     """Of the server's software."""
     identity: str
     """The name under which the server knows the client."""
-    scope: Scope
+    scope: GatewayScope
     max_frame: int
     """The longest frame that the server takes from now on."""
     max_in_flight: int

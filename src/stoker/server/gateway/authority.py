@@ -14,27 +14,17 @@ from typing import Any, get_args
 import msgspec
 
 from stoker.core.errors import InvalidConfig, LeaseLost, Unauthenticated
-from stoker.core.wire.messages import Scope
+from stoker.core.keys import Scope, included
+from stoker.core.wire.messages import GatewayScope
+from stoker.server.identity import EVERYBODY, Identity
 from stoker.settings import GatewayClient, GatewaySettings, Secret
 
 MIN_TOKEN = 16
 """Characters of the shortest token; a random one of 32 is better."""
 SESSIONS_KEPT = 100_000
 """Sessions whose owners are remembered; the one unused for longest goes first."""
+_SCOPES = {"full": included([Scope.ADMIN]), "worker": frozenset({Scope.WORKER})}
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """A client that proved who he is."""
-
-    name: str
-    scope: Scope
-    queues: frozenset[str] = frozenset()
-    """The only queues he may take jobs from; empty: any."""
-
-
-EVERYBODY = Identity("anonymous", "full")
-"""Who asks a gateway without configured clients, which listens on this machine only."""
 
 
 class _Client(msgspec.Struct, frozen=True):
@@ -138,8 +128,8 @@ class SessionBook:
         Raises:
             LeaseLost: It is somebody else's.
         """
-        owner = self._owners.setdefault(session_id, identity.name)
-        if owner != identity.name:
+        owner = self._owners.setdefault(session_id, identity.owner)
+        if owner != identity.owner:
             raise LeaseLost(f"session {session_id!r} is not one of {identity.name!r}; begin one")
         self._owners.move_to_end(session_id)
         if len(self._owners) > self._kept:
@@ -147,7 +137,7 @@ class SessionBook:
 
     def owns(self, session_id: str, identity: Identity) -> bool:
         """Whether a session is known to be that client's."""
-        return self._owners.get(session_id) == identity.name
+        return self._owners.get(session_id) == identity.owner
 
 
 def certificate_names(certificate: Mapping[str, Any]) -> Iterable[str]:
@@ -163,23 +153,23 @@ def certificate_names(certificate: Mapping[str, Any]) -> Iterable[str]:
 
 def _client(name: str, client: GatewayClient, *, certified: bool) -> _Client:
     key = f"gateway.clients.{name}"
-    if client.scope not in get_args(Scope):
+    if client.scope not in get_args(GatewayScope):
         raise InvalidConfig(f"{key}.scope is {client.scope!r}; expected worker or full")
     if client.token is None and not certified:
         raise InvalidConfig(
             f"{key} has no token, and gateway.client_ca is not set: nobody could prove to be it"
         )
-    scope: Scope = "full" if client.scope == "full" else "worker"
-    if scope == "full" and client.queues:
+    if client.scope == "full" and client.queues:
         raise InvalidConfig(f"{key} has queues and the scope full, which knows no bounds")
     digest = None if client.token is None else _digest(client.token, f"{key}.token")
-    return _Client(Identity(name, scope, frozenset(client.queues)), digest)
+    identity = Identity(name, _SCOPES[client.scope], frozenset(client.queues))
+    return _Client(identity, digest)
 
 
-def _simple(name: str, scope: Scope, token: Secret | None, key: str) -> list[_Client]:
+def _simple(name: str, scope: str, token: Secret | None, key: str) -> list[_Client]:
     if token is None:
         return []
-    return [_Client(Identity(name, scope), _digest(token, key))]
+    return [_Client(Identity(name, _SCOPES[scope]), _digest(token, key))]
 
 
 def _digest(token: Secret, key: str) -> bytes:

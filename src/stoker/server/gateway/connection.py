@@ -57,8 +57,8 @@ from stoker.core.wire.messages import (
     read_request,
     write,
 )
-from stoker.server.gateway.authority import Identity
 from stoker.server.gateway.desk import MAX_IN_FLIGHT, PING_EVERY, Desk
+from stoker.server.identity import Identity
 
 HELLO_SECONDS = 10.0
 FRAME_SECONDS = 30.0
@@ -167,7 +167,7 @@ class Connection:
             raise ProtocolError("the first request has to be a hello")
         hello = read_params(Hello, request.params)
         try:
-            identity = self._desk.authority.identify(hello.token, self._certificate())
+            identity = await self._desk.admit(hello.token, self._certificate())
         except Unauthenticated:
             await asyncio.sleep(self._limits.refusal)
             raise

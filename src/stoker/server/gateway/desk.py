@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 import msgspec
 
+from stoker.app.stoker import Run
 from stoker.core.clock import Clock
 from stoker.core.errors import (
+    Forbidden,
     FrameTooLarge,
     OutcomeUnknown,
     PayloadTooLarge,
     StokerError,
+    Unauthenticated,
     Unsupported,
 )
 from stoker.core.job import (
@@ -24,14 +27,17 @@ from stoker.core.job import (
     Outcome,
     Settlement,
 )
+from stoker.core.keys import KEY_PREFIX, Scope
 from stoker.core.records import StoreInfo
 from stoker.core.store import Store
 from stoker.core.wire import records
 from stoker.core.wire.messages import PROTOCOL, Hello, Welcome
 from stoker.core.wire.verbs import VERBS, FindParams, SubmitParams, Verb
 from stoker.server.gateway import door, scopes
-from stoker.server.gateway.authority import Authority, Identity, SessionBook
+from stoker.server.gateway.authority import Authority, SessionBook
 from stoker.server.gateway.calls import CALLS
+from stoker.server.identity import EVERYBODY, Identity, identity_of
+from stoker.server.keyring import Keyring
 from stoker.settings import GatewaySettings, LimitSettings
 
 T = TypeVar("T")
@@ -50,15 +56,13 @@ BIG = 65_536
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
-Run = Callable[[Callable[[Store], Awaitable[Any]]], Awaitable[Any]]
-"""Runs work on the store."""
-
 
 class Desk:
     """Answers for one store.
 
     Attributes:
-        authority: Who may come.
+        authority: Whom the configuration knows.
+        keyring: Whom the store knows.
         max_frame: The longest request in bytes.
     """
 
@@ -86,7 +90,60 @@ class Desk:
         self._clock = clock
         self._book = SessionBook()
         self.authority = Authority(settings)
+        self.keyring = Keyring(run, clock=clock)
         self.max_frame = int(settings.frame)
+
+    async def admit(
+        self, token: str | None, certificate: Mapping[str, Any] | None = None
+    ) -> Identity:
+        """Return who comes in to run jobs; see `identify`.
+
+        Raises:
+            Unauthenticated: He proved nothing.
+            Forbidden: His key is not for the gateway.
+        """
+        identity = await self.identify(token, certificate)
+        if not identity.scopes & {Scope.WORKER, Scope.ADMIN}:
+            raise Forbidden(
+                f"the key {identity.name!r} may not run jobs: the gateway takes keys with the "
+                "scope worker, or admin"
+            )
+        return identity
+
+    async def identify(
+        self, token: str | None, certificate: Mapping[str, Any] | None = None
+    ) -> Identity:
+        """Return who shows this: a client of the configuration, or whoever has a key of the store.
+
+        Args:
+            token: What he said, if anything.
+            certificate: What TLS verified.
+
+        Raises:
+            Unauthenticated: It proves nothing.
+        """
+        if certificate or not (token or "").startswith(f"{KEY_PREFIX}_"):
+            identity = self.authority.identify(token, certificate)
+            if identity is EVERYBODY and await self.keyring.are_any():
+                raise Unauthenticated(
+                    "the gateway asks for a key and got none that it knows; set STOKER_TOKEN, or "
+                    "put ?token_file=PATH into the URL"
+                )
+            return identity
+        key = await self.keyring.prove(token or "")
+        if key is None:
+            raise Unauthenticated("the key is not known, ran out, or was revoked")
+        return identity_of(key)
+
+    async def check(self, identity: Identity) -> None:
+        """Refuse somebody whose key was revoked, or ran out, since he came.
+
+        Raises:
+            Unauthenticated: It was.
+        """
+        proof = identity.login or identity.key
+        if proof and not await self.keyring.is_valid(proof):
+            raise Unauthenticated(f"the key {identity.name!r} ran out or was revoked")
 
     async def welcome(self, hello: Hello, identity: Identity) -> Welcome:
         """Answer a hello.
@@ -110,11 +167,11 @@ class Desk:
             protocol=PROTOCOL,
             version=version("stoker"),
             identity=identity.name,
-            scope=identity.scope,
+            scope=identity.gateway_scope,
             max_frame=self.max_frame,
             max_in_flight=MAX_IN_FLIGHT,
             ping_every=PING_EVERY,
-            info=info if identity.scope == "full" else _without_places(info),
+            info=info if identity.gateway_scope == "full" else _without_places(info),
         )
 
     async def answer(
@@ -134,6 +191,7 @@ class Desk:
         verb = VERBS.get(name)
         if verb is None:
             raise Unsupported(f"there is no verb {name[:100]!r}; known are {', '.join(VERBS)}")
+        await self.check(identity)
         try:
             return await self._answer(identity, verb, params, most)
         except StokerError:

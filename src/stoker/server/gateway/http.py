@@ -16,9 +16,9 @@ from stoker.core.errors import FrameTooLarge, InvalidPayload, ProtocolError, Sto
 from stoker.core.wire.frames import MAX_ANSWER, too_large
 from stoker.core.wire.messages import HELLO, Hello, check_json, error_body, read_params
 from stoker.core.wire.verbs import VERBS
-from stoker.server.errors import RETRY_AFTER, error_response, status_of
-from stoker.server.gateway.authority import Identity
+from stoker.server.errors import error_response, headers_of, status_of
 from stoker.server.gateway.desk import Desk
+from stoker.server.identity import Identity
 
 PREFIX = "/gateway/v1"
 PATHS = frozenset(f"{PREFIX}/{verb}" for verb in (HELLO, *VERBS))
@@ -44,8 +44,9 @@ class HttpGateway:
             return
         verb = scope["path"].rpartition("/")[2]
         try:
+            # Before the body: of a stranger nothing is read.
+            identity = await self._desk.admit(_token(Headers(scope=scope)))
             params = await self._body(receive)
-            identity = self._desk.authority.identify(_token(Headers(scope=scope)))
             answer = await self._answer(verb, identity, params, receive)
         except StokerError as error:
             await _error(error)(scope, receive, send)
@@ -126,9 +127,7 @@ def _token(headers: Mapping[str, str]) -> str | None:
 
 def _error(error: StokerError) -> Response:
     status = status_of(error)
-    headers = {"retry-after": RETRY_AFTER} if error.retryable else {}
-    if status == 401:  # noqa: PLR2004 - what HTTP asks of a 401
-        headers["www-authenticate"] = "Bearer"
+    headers = headers_of(error)
     if isinstance(error, FrameTooLarge):
         headers["connection"] = "close"
     body = _encode({"error": error_body(error)})

@@ -31,7 +31,11 @@ log = logging.getLogger(__name__)
 
 
 def check_exposed(
-    settings: GatewaySettings, addresses: Sequence[str], *, insecure: bool = False
+    settings: GatewaySettings,
+    addresses: Sequence[str],
+    *,
+    insecure: bool = False,
+    has_keys: bool = False,
 ) -> None:
     """Refuse to listen where other machines come, without a proof of who they are.
 
@@ -39,19 +43,20 @@ def check_exposed(
         settings: Of the gateway.
         addresses: Where it listens.
         insecure: Whether that was asked for in so many words.
+        has_keys: Whether the store has API keys, which are asked for then.
 
     Raises:
         InvalidOption: It would be open to everybody, or readable on the way.
         InvalidConfig: The clients make no sense.
     """
-    is_open = Authority(settings).is_open
+    is_open = Authority(settings).is_open and not has_keys
     if insecure or all(ipaddress.ip_address(ip).is_loopback for ip in addresses):
         return
     lacking = [
         what
         for what, lacks in (
             ("TLS (gateway.certificate)", settings.certificate is None),
-            ("a token or client certificates (gateway.clients, gateway.worker_token)", is_open),
+            ("a token, a key (stoker keys create) or client certificates", is_open),
         )
         if lacks
     ]
@@ -70,21 +75,42 @@ def server_tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     Raises:
         InvalidConfig: A file cannot be used.
     """
-    if settings.certificate is None:
-        if settings.key is not None or settings.client_ca is not None:
-            raise InvalidConfig("gateway.key and gateway.client_ca need gateway.certificate")
+    return make_tls(
+        settings.certificate, settings.key, client_ca=settings.client_ca, section="gateway"
+    )
+
+
+def make_tls(
+    certificate: str | None, key: str | None, *, client_ca: str | None = None, section: str
+) -> ssl.SSLContext | None:
+    """Return how a listener speaks TLS, 1.2 or newer; None when it has no certificate.
+
+    Args:
+        certificate: File with the chain (PEM).
+        key: File with the private key; the certificate's file if not given.
+        client_ca: File with the authorities of the clients, who then must have a certificate.
+        section: Of the settings, for errors.
+
+    Raises:
+        InvalidConfig: A file cannot be used.
+    """
+    if certificate is None:
+        if key is not None or client_ca is not None:
+            also = "" if client_ca is None else f" and {section}.client_ca"
+            raise InvalidConfig(f"{section}.key{also} need {section}.certificate")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(settings.certificate, settings.key)
-        if settings.client_ca is not None:
-            context.load_verify_locations(settings.client_ca)
+        context.load_cert_chain(certificate, key)
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
         raise InvalidConfig(
-            f"the gateway's certificate cannot be used: {error}; expected PEM files in "
-            f"gateway.certificate ({settings.certificate}), gateway.key and gateway.client_ca"
+            f"the certificate of the {section} cannot be used: {error}; expected PEM files in "
+            f"{section}.certificate ({certificate}), {section}.key"
+            f"{f' and {section}.client_ca' if client_ca else ''}"
         ) from None
     return context
 

@@ -24,7 +24,8 @@ from stoker.core.wire.verbs import (
     RecordParams,
     WaitParams,
 )
-from stoker.server.gateway.authority import Identity, SessionBook
+from stoker.server.gateway.authority import SessionBook
+from stoker.server.identity import Identity
 
 DECLINED = msgspec.UNSET
 """Instead of parameters: the store is not asked, the answer is None."""
@@ -50,7 +51,7 @@ def permit(verb: str, params: Any, identity: Identity, book: SessionBook) -> Any
         book.check(params.session_id, identity)
     elif isinstance(params, BeatParams):
         book.check(params.session.id, identity)
-    if identity.scope == "full":
+    if identity.gateway_scope == "full":
         return params
     rule = RULES.get(verb)
     if rule is None:
@@ -63,7 +64,7 @@ def permit(verb: str, params: Any, identity: Identity, book: SessionBook) -> Any
 
 def visible(verb: str, answer: Any, identity: Identity, book: SessionBook) -> Any:
     """Return the part of an answer that a client may see."""
-    if identity.scope == "full":
+    if identity.gateway_scope == "full":
         return answer
     if verb == "queues":
         queues: list[QueueInfo] = answer

@@ -48,7 +48,7 @@ async def get_ready(request: Request) -> Response:
 @needs(Need.READ)
 async def get_metrics(request: Request) -> Response:
     """Return the store's and the server's figures in the format of Prometheus."""
-    Caller(request)
+    Caller(request).need_whole("the metrics")
     state = request.app.state
     accept = request.headers.get("accept", "")
     data, media_type = await expose(state.watch, state.traffic, state.streams, accept=accept)

@@ -21,7 +21,7 @@ router = APIRouter(prefix=PREFIX, tags=["system"])
 @needs(Need.READ)
 async def get_overview(request: Request) -> Response:
     """Return the system on one page; at most a second old, and shared by all who look."""
-    Caller(request)
+    Caller(request).need_whole("the overview")
     watch: Watch = request.app.state.watch
     seen = await watch.now()
     return Response(seen.data, media_type="application/json")
@@ -42,9 +42,10 @@ async def follow_overview(request: Request) -> Response:
     are old when its `revision` has changed. `trouble`: the store does not answer; the error says
     why. `drain`: the server goes away. A client that comes back is told the present frame.
     """
-    Caller(request)
+    caller = Caller(request)
+    caller.need_whole("the overview")
     feed: Feed = request.app.state.feed
-    return feed.open(request.headers.get("last-event-id"))
+    return feed.open(caller, request.headers.get("last-event-id"))
 
 
 @router.get("/activity", responses=answers(ActivityView))
@@ -55,7 +56,7 @@ async def get_activity(
     window: Annotated[int, Query(ge=60, le=3600, description="Seconds to look back.")] = 3600,
 ) -> Response:
     """Return what happened with each queue or task, minute by minute."""
-    Caller(request)
+    Caller(request).need_whole("the activity")
     watch: Watch = request.app.state.watch
     seen = await watch.now()
     return reply(activity_by(seen.counts, by, window=window))

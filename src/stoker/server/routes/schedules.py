@@ -45,7 +45,7 @@ async def make_scheduled_job(request: Request) -> Response:
     caller = Caller(request)
     body = await caller.body(ScheduleBody)
     job = await _template(caller, one_task(body.task, body.job_type), body.payload, body.options())
-    now = await _now(caller)
+    now = await caller.now()
     spec = make_schedule(
         body.name,
         _rule(body.cron_expression, body.interval),
@@ -82,7 +82,7 @@ async def fire_scheduled_job(request: Request, name: str) -> Response:
     """Submit the schedule's job now, whatever its rule says and although it is paused."""
     caller = Caller(request)
     spec = (await _known(caller, name)).spec
-    firing = manual_firing(spec, now=await _now(caller), clock=caller.app.clock)
+    firing = manual_firing(spec, now=await caller.now(), clock=caller.app.clock)
     [answer] = await caller.run(lambda store: store.fire([firing], actor=caller.actor))
     if answer is None:
         raise _unknown(name)
@@ -106,7 +106,7 @@ async def resume_scheduled_job(request: Request, name: str) -> Response:
     """Let a schedule fire again, from now on: what fell into the pause is not caught up."""
     caller = Caller(request)
     info = await _known(caller, name)
-    return reply(await _put(caller, resumed(info, now=await _now(caller))))
+    return reply(await _put(caller, resumed(info, now=await caller.now())))
 
 
 @router.get("/{name:path}", responses=answers(ScheduleView, refuses=(404,)))
@@ -127,7 +127,7 @@ async def change_scheduled_job(request: Request, name: str) -> Response:
     caller = Caller(request)
     body = await caller.body(SchedulePatch)
     info = await _known(caller, name)
-    now = await _now(caller)
+    now = await caller.now()
     spec = make_schedule(
         name,
         _new_rule(info.spec, body),
@@ -219,11 +219,6 @@ def _unknown(name: str) -> ScheduleNotFound:
         f"no schedule is named {name[:100]!r}; GET {PREFIX}/scheduled-jobs lists them",
         name=name[:100],
     )
-
-
-async def _now(caller: Caller) -> float:
-    """Ask for the time by the store's clock, which decides what is due."""
-    return (await caller.run(lambda store: store.counts())).now.timestamp()
 
 
 def _view(info: ScheduleInfo) -> ScheduleView:

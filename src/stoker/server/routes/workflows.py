@@ -54,7 +54,7 @@ async def submit_workflow(request: Request) -> Response:
     """
     caller = Caller(request)
     body = await caller.body(GraphBody)
-    graph = await submit_graph(caller.app, body, actor=caller.actor)
+    graph = await submit_graph(caller.app, body, actor=caller.actor, run=caller.run)
     view = await _view(caller, graph.workflow.id, MAX_PAGE)
     return reply(view, 201, headers={"location": f"{PREFIX}/workflows/{view.id}"})
 

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from stoker.core.errors import InvalidConfig, LeaseLost, Unauthenticated
+from stoker.core.keys import Scope
 from stoker.server.gateway.authority import (
-    EVERYBODY,
     Authority,
-    Identity,
     SessionBook,
     certificate_names,
 )
+from stoker.server.identity import EVERYBODY, Identity
 from stoker.settings import GatewayClient, GatewaySettings, Secret, load
 
+WORKER = frozenset({Scope.WORKER})
 LONG = "a token of thirty-two characters"
 OTHER = "another one, as long as the first"
 DIGEST = Secret("sha256:" + hashlib.sha256(LONG.encode()).hexdigest())
@@ -36,8 +37,8 @@ def test_the_two_plain_tokens_give_the_two_scopes() -> None:
     settings = GatewaySettings(token=Secret(LONG), worker_token=Secret(OTHER))
     authority = Authority(settings)
     assert not authority.is_open
-    assert authority.identify(LONG).scope == "full"
-    assert authority.identify(OTHER).scope == "worker"
+    assert authority.identify(LONG).gateway_scope == "full"
+    assert authority.identify(OTHER).gateway_scope == "worker"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_the_two_plain_tokens_give_the_two_scopes() -> None:
 )
 def test_a_token_may_be_stored_as_its_digest(stored: Secret) -> None:
     authority = Authority(clients(press=GatewayClient(token=stored, queues=("print",))))
-    assert authority.identify(LONG) == Identity("press", "worker", frozenset({"print"}))
+    assert authority.identify(LONG) == Identity("press", WORKER, frozenset({"print"}))
 
 
 @pytest.mark.parametrize("shown", [None, "", LONG[:-1], LONG + " ", DIGEST.reveal(), "\ud800"])
@@ -104,7 +105,7 @@ def test_a_certificate_is_believed_before_a_token() -> None:
 
 def test_a_session_is_whose_it_was_first() -> None:
     book = SessionBook()
-    one, two = Identity("one", "worker"), Identity("two", "full")
+    one, two = Identity("one", WORKER), Identity("two", EVERYBODY.scopes)
     book.check("s", one)
     book.check("s", one)
     with pytest.raises(LeaseLost, match="begin one"):
@@ -114,7 +115,7 @@ def test_a_session_is_whose_it_was_first() -> None:
 
 def test_the_session_unused_for_longest_is_forgotten_first() -> None:
     book = SessionBook(kept=2)
-    one, two = Identity("one", "worker"), Identity("two", "worker")
+    one, two = Identity("one", WORKER), Identity("two", WORKER)
     for session in ("a", "b", "a", "c"):
         book.check(session, one)
     book.check("b", two)

@@ -25,6 +25,7 @@ from stoker.core.job import (
     Settled,
     Settlement,
 )
+from stoker.core.keys import Scope
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery, Page, Term
 from stoker.core.store import Store
@@ -32,15 +33,16 @@ from stoker.core.wire import records, verbs
 from stoker.core.wire.frames import MAX_ANSWER
 from stoker.core.wire.messages import Hello
 from stoker.server.gateway import calls, scopes
-from stoker.server.gateway.authority import EVERYBODY, Identity
 from stoker.server.gateway.desk import BIG, Desk
+from stoker.server.identity import EVERYBODY, Identity
 from stoker.settings import GatewaySettings, LimitSettings
 from stoker.stores.memory import MemoryStore
 from stoker.testing import FakeClock, FaultyStore
 from stoker.testing.faults import After
 
-PRESS = Identity("press", "worker", frozenset({"print"}))
-ROVER = Identity("rover", "worker")
+WORKER = frozenset({Scope.WORKER})
+PRESS = Identity("press", WORKER, frozenset({"print"}))
+ROVER = Identity("rover", WORKER)
 V = verbs
 
 

@@ -1,0 +1,108 @@
+"""The API keys of the store, remembered for a second.
+
+A request with a key costs a look at the store at most once a second for each key. What this server
+itself changes it knows at once; a key that was revoked elsewhere opens nothing a second later.
+"""
+
+import contextlib
+from collections import OrderedDict
+
+from stoker.app.stoker import Run
+from stoker.core.clock import Clock
+from stoker.core.errors import BackendError
+from stoker.core.keys import KEY_PREFIX, KeyInfo, id_of, proves
+from stoker.core.store import Store
+
+FRESH = 1.0
+"""Seconds for which a look at a key is believed."""
+USED_EVERY = 60.0
+"""Seconds between two notes that a key was used."""
+KEPT = 10_000
+"""Keys that are remembered; the one unused for longest goes first."""
+
+
+class Keyring:
+    """Knows which keys are valid."""
+
+    def __init__(self, run: Run, *, clock: Clock) -> None:
+        """Begin without knowing any.
+
+        Args:
+            run: Runs work on the store.
+            clock: Time.
+        """
+        self._run = run
+        self._clock = clock
+        self._seen: OrderedDict[str, tuple[float, KeyInfo]] = OrderedDict()
+        self._used: dict[str, float] = {}
+        self._are_any = False
+        self._looked = float("-inf")
+
+    async def prove(self, text: str, *, prefix: str = KEY_PREFIX) -> KeyInfo | None:
+        """Return the valid key, or log-in, whose text this is; None if there is none."""
+        key_id = id_of(text, prefix=prefix)
+        if key_id is None:
+            return None
+        key = await self._find(key_id)
+        if not proves(text, key) or key is None or not await self._is_valid(key):
+            return None
+        await self._note_use(key.spec.login_of or key.spec.id)
+        return key
+
+    def remembers(self, text: str, *, prefix: str = KEY_PREFIX) -> bool:
+        """Whether a text is that of a key that was seen of late, without a look at the store."""
+        _, key = self._seen.get(id_of(text, prefix=prefix) or "", (0.0, None))
+        return proves(text, key)
+
+    async def is_valid(self, key_id: str) -> bool:
+        """Whether a key, or a log-in and its key, may still be used."""
+        key = await self._find(key_id)
+        return key is not None and await self._is_valid(key)
+
+    async def are_any(self) -> bool:
+        """Whether the store has keys, valid or not. Once it had one, that is never asked again."""
+        now = self._clock.monotonic()
+        if not self._are_any and now - self._looked >= FRESH:
+            self._are_any = bool(await self._run(_keys))
+            self._looked = now
+        return self._are_any
+
+    def forget(self) -> None:
+        """Look anew at the next request: keys were made or revoked here."""
+        self._seen.clear()
+        self._looked = float("-inf")
+
+    async def _is_valid(self, key: KeyInfo) -> bool:
+        if not key.is_valid(self._clock.now()):
+            return False
+        return key.spec.login_of is None or await self.is_valid(key.spec.login_of)
+
+    async def _find(self, key_id: str) -> KeyInfo | None:
+        now = self._clock.monotonic()
+        at, known = self._seen.get(key_id, (float("-inf"), None))
+        if known is not None and now - at < FRESH:
+            self._seen.move_to_end(key_id)
+            return known
+        found: list[KeyInfo] = await self._run(lambda store: store.keys([key_id]))
+        if not found:
+            self._seen.pop(key_id, None)
+            return None
+        self._seen[key_id] = (now, found[0])
+        self._seen.move_to_end(key_id)
+        if len(self._seen) > KEPT:
+            forgotten, _ = self._seen.popitem(last=False)
+            self._used.pop(forgotten, None)
+        return found[0]
+
+    async def _note_use(self, key_id: str) -> None:
+        now = self._clock.monotonic()
+        if now - self._used.get(key_id, float("-inf")) < USED_EVERY:
+            return
+        self._used[key_id] = now
+        # A store that cannot write now still answers who asks.
+        with contextlib.suppress(BackendError):
+            await self._run(lambda store: store.put_keys(used=[key_id]))
+
+
+async def _keys(store: Store) -> list[KeyInfo]:
+    return await store.keys()
