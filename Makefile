@@ -12,7 +12,7 @@ SECONDS ?= 600
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-fast test-conformance support fuzz check fix bench docs clean
+.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz check fix bench docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ setup: .venv/.dev ## Make .venv with everything that development needs
 
 demo: .venv/.all ## Run every standard task on SQLite and watch (WAIT=0: end by itself)
 	@$(BIN)/python -m stoker.demo $(if $(filter 0,$(WAIT)),--no-wait)
+
+dashboard: .venv/.dev ## Build the dashboard into the package again (needs Node 20.19 or newer)
+	@scripts/dashboard build
 
 test: .venv/.dev ## Run every test (installs the servers that it starts: Debian packages)
 	@scripts/install-servers
@@ -58,6 +61,7 @@ check: .venv/.dev ## Format, lint, types, layers, house rules, links
 	@scripts/stage "Types"       $(BIN)/mypy
 	@scripts/stage "Layers"      $(BIN)/lint-imports
 	@scripts/stage "House rules" $(BIN)/python -m pytest -q -p no:randomly tests/repo
+	@scripts/stage "Dashboard"   scripts/dashboard check
 
 fix: .venv/.dev ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+from scripts import generate_dashboard
 from scripts.generate_docs import PAGES, stale
 from scripts.pages import lifecycle
 from stoker.core.lifecycle import TABLE, State
@@ -11,6 +12,11 @@ from stoker.core.lifecycle import TABLE, State
 def test_every_generated_page_is_up_to_date() -> None:
     assert stale() == [], "run `make docs`"
     assert "lifecycle.md" in PAGES
+
+
+def test_the_dashboard_knows_the_states_and_the_api_as_they_are() -> None:
+    written = generate_dashboard.LIFECYCLE.read_text(encoding="utf-8")
+    assert written == generate_dashboard.lifecycle(), "run `make dashboard`"
 
 
 def test_no_two_errors_share_a_code() -> None:

@@ -154,6 +154,7 @@ def _announce(
     out = shell.out
     out.line(f"Stoker is up: {listener.url}/")
     rows: list[tuple[str, Any]] = [
+        ("dashboard", f"{listener.url}/"),
         ("API", f"{listener.url}/docs"),
         *([("gateway", gateway.url)] if gateway is not None else []),
         ("store", masked(settings.store)),

@@ -109,7 +109,7 @@ async def _system(config: Path, log: Path, console: Console, *, port: int) -> As
         )
     console.print(
         f"started: stoker {' '.join(command[2:])}\n"
-        f"its log is {log}; the HTTP API and its page: http://127.0.0.1:{port}/"
+        f"its log is {log}; the dashboard: http://127.0.0.1:{port}/"
     )
     watch = asyncio.ensure_future(process.wait())  # noqa: TID251 - ends with the block below
     try:
@@ -133,7 +133,7 @@ async def _wait_for_workers(store: Store) -> None:
 
 async def _stay(console: Console, port: int) -> None:
     console.print(
-        f"\nEverything is still up: http://127.0.0.1:{port}/\n"
+        f"\nEverything is still up; the dashboard: http://127.0.0.1:{port}/\n"
         "Try in another terminal:\n"
         f"  .venv/bin/stoker --help\n"
         f"  curl http://127.0.0.1:{port}/api/v1/stats\n"

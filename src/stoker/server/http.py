@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stoker.app.stoker import Stoker
-from stoker.server import pages
+from stoker.server import dashboard, pages
 from stoker.server.access import Need, check_declared, needs
 from stoker.server.caller import PREFIX, UnsupportedMediaType
 from stoker.server.describe import describe, parameters
@@ -126,6 +126,7 @@ def make_server_app(
     api.include_router(login.router)
     api.include_router(health.router)
     api.include_router(pages.router)
+    api.include_router(dashboard.router)
     api.mount(GATEWAY, needs(Need.WORKER)(HttpGateway(api.state.gateway)))
     check_declared(api)
     api.add_middleware(

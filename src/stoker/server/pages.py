@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from stoker.server.access import Need, needs
 from stoker.server.caller import Caller, reply
@@ -14,14 +14,6 @@ router = APIRouter(include_in_schema=False)
 _STATIC = Path(__file__).parent / "static"
 _FILES = {"docs.html": "text/html", "docs.css": "text/css", "docs.js": "text/javascript"}
 _CACHED = {"cache-control": "no-cache"}
-
-
-@router.get("/")
-@needs(Need.OPEN)
-async def show_root(request: Request) -> Response:
-    """Lead to the documentation."""
-    Caller(request)
-    return RedirectResponse("/docs", status_code=307)
 
 
 @router.get("/docs")

@@ -160,11 +160,7 @@ async def test_the_examples_of_the_description_are_accepted(
     ]
 
 
-async def test_the_root_leads_to_the_page_and_the_page_loads_nothing_from_elsewhere(
-    ask: Asking,
-) -> None:
-    root = await ask.get("/")
-    assert (root.status, root.headers["location"]) == (307, "/docs")
+async def test_the_page_of_the_api_loads_nothing_from_elsewhere(ask: Asking) -> None:
     page = await ask.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page.text)

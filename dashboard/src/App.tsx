@@ -1,0 +1,184 @@
+/** The frame around the pages: where one can go, whether the figures are fresh, and the keyboard. */
+import { lazy, Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
+import { Link, Route, Switch, useLocation } from "wouter";
+import { setPaused, start, useLive, type Feed, type Live } from "./api/live";
+import { brief, short } from "./lib/format";
+import { PLACES } from "./lib/places";
+import { useShortcuts } from "./lib/shortcuts";
+import { applyTheme, savedTheme, type Theme } from "./lib/theme";
+import { Jobs } from "./pages/Jobs";
+import { JobPage } from "./pages/Job";
+import { Overview } from "./pages/Overview";
+import { Button } from "./ui/controls";
+import { Help } from "./ui/Help";
+import { Icon } from "./ui/Icon";
+import { Palette } from "./ui/Palette";
+import { Bones, Empty, Page } from "./ui/parts";
+import { Toasts } from "./ui/toast";
+
+const Queues = lazy(() => import("./pages/Queues").then((m) => ({ default: m.Queues })));
+const Workers = lazy(() => import("./pages/Workers").then((m) => ({ default: m.Workers })));
+const Schedules = lazy(() => import("./pages/Schedules").then((m) => ({ default: m.Schedules })));
+const Workflows = lazy(() => import("./pages/Workflows").then((m) => ({ default: m.Workflows })));
+const WorkflowPage = lazy(() => import("./pages/Workflow").then((m) => ({ default: m.WorkflowPage })));
+const DeadLetters = lazy(() => import("./pages/DeadLetters").then((m) => ({ default: m.DeadLetters })));
+const Audit = lazy(() => import("./pages/Audit").then((m) => ({ default: m.Audit })));
+const Settings = lazy(() => import("./pages/Settings").then((m) => ({ default: m.Settings })));
+
+
+export function App() {
+  const live = useLive();
+  const [theme, setTheme] = useTheme();
+  const [open, setOpen] = useState<"help" | "palette" | null>(null);
+  const [, go] = useLocation();
+  useEffect(start, []);
+  useShortcuts({
+    "?": () => setOpen("help"),
+    "mod+k": () => setOpen("palette"),
+    t: () => setTheme(next(theme)),
+    p: () => setPaused(live.feed !== "paused"),
+    ...Object.fromEntries(PLACES.map(({ key, path }) => [`g ${key}`, () => go(path)])),
+  });
+  return (
+    <div className="shell">
+      <a className="skip" href="#content">Skip to the content</a>
+      <Side live={live} theme={theme} setTheme={setTheme} onSearch={() => setOpen("palette")} onHelp={() => setOpen("help")} />
+      <main className="main" id="content" tabIndex={-1}>
+        <FeedBanner live={live} />
+        <Suspense fallback={<div className="page"><Bones /></div>}>
+          <Switch>
+            <Route path="/" component={Overview} />
+            <Route path="/jobs" component={Jobs} />
+            <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+            <Route path="/queues" component={Queues} />
+            <Route path="/workers" component={Workers} />
+            <Route path="/schedules" component={Schedules} />
+            <Route path="/workflows" component={Workflows} />
+            <Route path="/workflows/:id">{({ id }) => <WorkflowPage key={id} id={id} />}</Route>
+            <Route path="/dead-letters" component={DeadLetters} />
+            <Route path="/audit" component={Audit} />
+            <Route path="/settings" component={Settings} />
+            <Route>
+              <Page title="Nothing here">
+                <Empty title="This page does not exist"><Link className="link" href="/">To the overview</Link></Empty>
+              </Page>
+            </Route>
+          </Switch>
+        </Suspense>
+      </main>
+      {open === "help" && <Help onClose={() => setOpen(null)} />}
+      {open === "palette" && <Palette onClose={() => setOpen(null)} />}
+      <Toasts />
+    </div>
+  );
+}
+
+const next = (theme: Theme): Theme => (theme === "system" ? "light" : theme === "light" ? "dark" : "system");
+
+function useTheme(): [Theme, (theme: Theme) => void] {
+  const [theme, setTheme] = useState(savedTheme);
+  const change = useCallback((chosen: Theme) => {
+    applyTheme(chosen);
+    setTheme(chosen);
+  }, []);
+  return [theme, change];
+}
+
+function Side(props: { live: Live; theme: Theme; setTheme: (theme: Theme) => void; onSearch: () => void; onHelp: () => void }) {
+  const [location] = useLocation();
+  const [open, setOpen] = useState(false);
+  const here = `/${location.split("/")[1] ?? ""}`;
+  const { theme, live } = props;
+  return (
+    <header className={open ? "side open" : "side"}>
+      <Link href="/" className="brand"><img src="/icon.svg" alt="" width={22} height={22} />Stoker</Link>
+      <nav className="nav" aria-label="Pages">
+        {PLACES.map(({ path, name, icon }) => (
+          <Link key={path} href={path} onClick={() => setOpen(false)} aria-current={path === here ? "page" : undefined}>
+            <Icon name={icon} />
+            {name}
+            <Tally path={path} live={live} />
+          </Link>
+        ))}
+      </nav>
+      <div className="side-end">
+        <FeedState live={live} />
+        <div className="side-tools">
+          <Button kind="bare" icon="search" label="Search everything (Ctrl K)" onClick={props.onSearch} />
+          <Button
+            kind="bare"
+            icon={theme === "light" ? "sun" : theme === "dark" ? "moon" : "system"}
+            label={`Colours: ${theme} (t)`}
+            onClick={() => props.setTheme(next(theme))}
+          />
+          <Button kind="bare" icon="keys" label="Keyboard shortcuts (?)" onClick={props.onHelp} />
+          <Button
+            kind="bare"
+            icon={live.feed === "paused" ? "play" : "pause"}
+            label={live.feed === "paused" ? "Go on with live updates (p)" : "Hold live updates (p)"}
+            onClick={() => setPaused(live.feed !== "paused")}
+          />
+        </div>
+      </div>
+      <div className="menu-button">
+        <Button kind="bare" icon="menu" label="Menu" aria-expanded={open} onClick={() => setOpen(!open)} />
+      </div>
+    </header>
+  );
+}
+
+function Tally({ path, live }: { path: string; live: Live }) {
+  const stats = live.overview?.stats;
+  if (!stats) return null;
+  if (path === "/dead-letters" && stats.states["dead_letter"]) {
+    return <span className="tally bad">{short(stats.states["dead_letter"])}</span>;
+  }
+  if (path === "/jobs") return <span className="tally">{short(stats.jobs)}</span>;
+  if (path === "/workers") return <span className="tally">{stats.workers.total}</span>;
+  if (path === "/queues") return <span className="tally">{stats.queues.length || ""}</span>;
+  return null;
+}
+
+const FEED: Record<Feed, string> = {
+  connecting: "Connecting",
+  live: "Live",
+  paused: "Held",
+  stale: "Stale",
+  lost: "Lost",
+  trouble: "Store away",
+};
+
+function FeedState({ live }: { live: Live }) {
+  const tone = live.feed === "live" ? "live" : live.feed === "lost" || live.feed === "trouble" ? "lost" : "stale";
+  return (
+    <div className={`feed ${tone}`} role="status">
+      <i className="pulse" />
+      {FEED[live.feed]}
+    </div>
+  );
+}
+
+function FeedBanner({ live }: { live: Live }) {
+  const silent = brief(live.silent / 1000);
+  if (live.feed === "trouble") {
+    return <Banner tone="bad">The server answers, its store does not: {live.trouble}</Banner>;
+  }
+  if (live.feed === "lost") {
+    return <Banner tone="bad">The server has not been heard for {silent}. What you see is from then; the page comes back by itself.</Banner>;
+  }
+  if (live.feed === "stale") return <Banner tone="warn">Nothing heard for {silent}: the figures are stale.</Banner>;
+  if (live.feed === "paused") {
+    return (
+      <Banner tone="warn">
+        Live updates are held.
+        <span className="grow" />
+        <Button kind="tiny" onClick={() => setPaused(false)}>Go on</Button>
+      </Banner>
+    );
+  }
+  return null;
+}
+
+function Banner({ tone, children }: { tone: "warn" | "bad"; children: ReactNode }) {
+  return <div className={`banner ${tone}`} role="alert"><Icon name="alert" /> {children}</div>;
+}

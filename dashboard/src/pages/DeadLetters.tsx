@@ -1,0 +1,183 @@
+/** Jobs that failed for good, by what they died of: replay, drop, export. */
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link } from "wouter";
+import { address, get, messageOf, post, type Schemas } from "../api/client";
+import { useJobs, useRefresh, useTasks } from "../api/queries";
+import { useParameter } from "../lib/address";
+import { count, plural, tail } from "../lib/format";
+import { jobsLink, searchFor } from "../lib/search";
+import { Button, Segments, TextField } from "../ui/controls";
+import { Dialog } from "../ui/Dialog";
+import { Bones, Card, Empty, Failure, Page, Table } from "../ui/parts";
+import { Ago } from "../ui/Time";
+import { toast } from "../ui/toast";
+
+type Group = Schemas["ErrorGroup"];
+/** What the server takes besides `all`. */
+type Filter = { task?: string; error?: string };
+type Ask = { kind: "replay" | "drop"; filter: Filter; title: string };
+
+export function DeadLetters() {
+  const [task, setTask] = useParameter("task");
+  const [view, setView] = useParameter("view");
+  const [ask, setAsk] = useState<Ask | null>(null);
+  const tasks = useTasks().data?.tasks ?? [];
+  const groups = useQuery({
+    queryKey: ["dead", task],
+    queryFn: ({ signal }) => get("/api/v1/dead-letters", { query: { group_by: "error", ...(task ? { task: [task] } : {}) }, signal }) as Promise<Schemas["ErrorGroups"]>,
+    meta: { live: true },
+  });
+  const total = groups.data?.scanned ?? 0;
+  const filter: Filter = task ? { task } : {};
+  const title = task ? `dead letters of ${task}` : "all dead letters";
+  return (
+    <Page
+      title="Dead letters"
+      sub={groups.data && `${count(total)}${groups.data.is_complete ? "" : "+"}`}
+      actions={
+        <>
+          <a className="button" href={address("/api/v1/jobs/export", {}, { q: searchFor({ state: "dead_letter", task: task || undefined }), format: "jsonl" })} download>Export</a>
+          <Button icon="trash" kind="danger" disabled={!total} onClick={() => setAsk({ kind: "drop", filter, title })}>Drop {task ? "these" : "all"}</Button>
+          <Button icon="retry" kind="primary" disabled={!total} onClick={() => setAsk({ kind: "replay", filter, title })}>Replay {task ? "these" : "all"}</Button>
+        </>
+      }
+    >
+      <div className="row wrap">
+        <Segments label="How to show them" value={view === "list" ? "list" : "causes"} options={[["causes", "By cause"], ["list", "One by one"]]} onChange={(next) => setView(next === "list" ? "list" : "")} />
+        <label className="row">
+          <span className="faint">Task</span>
+          <select className="select" value={task} onChange={(event) => setTask(event.target.value)}>
+            <option value="">all</option>
+            {tasks.map((one) => <option key={one.name}>{one.name}</option>)}
+          </select>
+        </label>
+      </div>
+      {view === "list" ? <List task={task} /> : (
+        <Card>
+          {groups.isError ? <Failure error={groups.error} retry={() => void groups.refetch()} /> : groups.isPending ? <Bones /> : groups.data.groups.length === 0 ? (
+            <Empty icon="check" title="No dead letters">Every job that failed was tried again and succeeded.</Empty>
+          ) : (
+            <Table
+              label="Dead letters by cause"
+              rows={groups.data.groups}
+              rowKey={(g) => `${g.code} ${g.type} ${g.message}`}
+              columns={[
+                { key: "count", head: "Jobs", className: "num tight", cell: (g) => <span className="strong">{count(g.count)}</span> },
+                { key: "cause", head: "Cause", className: "fill", cell: (g) => <div className="cut" title={g.message}><Link className="cell" href={jobsLink({ state: "dead_letter", error: g.type || g.code, task: task || undefined })}><span className="strong">{g.type || g.code}</span> <span className="soft">{g.message}</span></Link></div> },
+                { key: "task", head: "Task", className: "tight wide-only soft", cell: (g) => <span title={g.tasks.join(", ")}>{g.tasks.length === 1 ? g.tasks[0] : plural(g.tasks.length, "task")}</span> },
+                { key: "newest", head: "Newest", className: "num", cell: (g) => <Ago at={g.newest_at} /> },
+                { key: "oldest", head: "Oldest", className: "num wide-only", cell: (g) => <Ago at={g.oldest_at} /> },
+                { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (g) => <div className="ops">
+                  <Link className="button tiny" href={`/jobs/${g.sample}`}>Newest</Link>
+                  <Button kind="tiny" icon="retry" onClick={() => setAsk({ kind: "replay", filter: of(g, task), title: named(g) })}>Replay</Button>
+                  <Button kind="tiny bare" icon="trash" label={`Drop ${named(g)}`} onClick={() => setAsk({ kind: "drop", filter: of(g, task), title: named(g) })} />
+                </div> },
+              ]}
+            />
+          )}
+        </Card>
+      )}
+      {ask && <Question {...ask} onClose={() => setAsk(null)} />}
+    </Page>
+  );
+}
+
+const named = (group: Group): string => `${group.type || group.code}`;
+/** The narrowest filter that the server takes for a group: its error's type, and its one task. */
+const of = (group: Group, task: string): Filter => {
+  const only = task || (group.tasks.length === 1 ? group.tasks[0] : undefined);
+  return { error: group.type || group.code, ...(only ? { task: only } : {}) };
+};
+
+function List({ task }: { task: string }) {
+  const [cursor, setCursor] = useParameter("cursor");
+  const list = useJobs(searchFor({ state: "dead_letter", task: task || undefined }), cursor || null, 50);
+  return (
+    <>
+      <Card>
+        {list.isError ? <Failure error={list.error} /> : list.isPending ? <Bones /> : list.data.jobs.length === 0 ? <Empty icon="check" title="No dead letters" /> : (
+          <Table
+            label="Dead letters"
+            rows={list.data.jobs}
+            rowKey={(job) => job.id}
+            columns={[
+              { key: "task", head: "Task", className: "tight", cell: (job) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> },
+              { key: "id", head: "", className: "tight wide-only", cell: (job) => <span className="mono faint">{tail(job.id)}</span> },
+              { key: "cause", head: "Cause", className: "fill", cell: (job) => <div className="cut"><span className="bad">{job.error?.type || job.error?.code}</span> <span className="soft">{job.error?.message}</span></div> },
+              { key: "attempts", head: "Attempts", className: "num wide-only", cell: (job) => job.attempt },
+              { key: "at", head: "Died", className: "num", cell: (job) => <Ago at={job.finished_at} /> },
+            ]}
+          />
+        )}
+      </Card>
+      <div className="row"><span className="grow" /><Button disabled={!cursor} onClick={() => setCursor("")}>Newest</Button><Button disabled={!list.data?.next_cursor} onClick={() => setCursor(list.data?.next_cursor ?? "")}>Older</Button></div>
+    </>
+  );
+}
+
+const BATCH = 1_000;
+
+function Question({ kind, filter, title, onClose }: Ask & { onClose: () => void }) {
+  const [reason, setReason] = useState("");
+  const [rate, setRate] = useState("");
+  const [state, setState] = useState<{ busy: boolean; done: number; error: string | null }>({ busy: false, done: 0, error: null });
+  const refresh = useRefresh();
+  const which = filter.task || filter.error ? filter : { all: true };
+  const preview = useQuery({
+    queryKey: ["dead-preview", kind, filter],
+    queryFn: () => post(kind === "replay" ? "/api/v1/dead-letters/replay" : "/api/v1/dead-letters/drop", { body: { ...which, dry_run: true, limit: 10_000 } as never }) as Promise<Schemas["Replayed"] | Schemas["Dropped"]>,
+    staleTime: 0,
+  });
+  const matched = preview.data?.matched ?? 0;
+  const run = async () => {
+    let done = 0;
+    setState({ busy: true, done, error: null });
+    try {
+      for (let more = true; more; ) {
+        const common = { ...which, limit: BATCH, reason };
+        if (kind === "replay") {
+          const answer = await post("/api/v1/dead-letters/replay", { body: { ...common, rate: rate ? Number(rate) : null } as never });
+          done += answer.replayed;
+          // At a rate the next batch would begin now, too; one batch at a time keeps the promise.
+          more = !answer.is_complete && answer.replayed > 0 && !rate;
+        } else {
+          const answer = await post("/api/v1/dead-letters/drop", { body: common as never });
+          done += answer.dropped;
+          more = !answer.is_complete && answer.dropped > 0;
+        }
+        setState({ busy: true, done, error: null });
+      }
+      toast(`${plural(done, "dead letter")} ${kind === "replay" ? "replayed" : "dropped"}`);
+      onClose();
+    } catch (problem) {
+      setState({ busy: false, done, error: messageOf(problem) });
+    } finally {
+      refresh("dead", "jobs", "count");
+    }
+  };
+  const verb = kind === "replay" ? "Replay" : "Drop";
+  return (
+    <Dialog
+      title={`${verb} ${title}`}
+      onClose={onClose}
+      onSubmit={() => { if (!state.busy && matched > 0) void run(); }}
+      footer={
+        <>
+          <Button onClick={onClose}>Back</Button>
+          <Button type="submit" kind={kind === "drop" ? "primary danger" : "primary"} disabled={state.busy || matched === 0}>
+            {state.busy ? `${count(state.done)} so far …` : `${verb} ${preview.data ? `${count(matched)}${preview.data.is_complete ? "" : "+"}` : "…"}`}
+          </Button>
+        </>
+      }
+    >
+      <p>
+        {preview.isPending ? "Counting …" : preview.isError ? messageOf(preview.error) : <><span className="strong">{count(matched)}{preview.data.is_complete ? "" : " or more"}</span> {kind === "replay" ? "will run again, their counters of failures at zero." : "are deleted for good, with every attempt."}</>}
+      </p>
+      {(filter.task ?? filter.error) !== undefined && <p className="soft">Which: <code>{searchFor({ state: "dead_letter", ...filter })}</code></p>}
+      {kind === "replay" && <TextField label="At most so many a second" type="number" value={rate} onChange={setRate} hint={`Empty: all at once. With a rate, ${count(BATCH)} at a time.`} />}
+      <TextField label="Reason" value={reason} onChange={setReason} first placeholder="Optional" hint="Goes into the audit trail." />
+      {state.error && <p className="form-error" role="alert">{state.error} ({count(state.done)} done before)</p>}
+    </Dialog>
+  );
+}

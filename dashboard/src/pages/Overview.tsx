@@ -1,0 +1,268 @@
+/** What the system is doing now, and what needs somebody. */
+import { useMemo, useState } from "react";
+import { Link } from "wouter";
+import { useLive, type Overview as View } from "../api/live";
+import { useEnded, useStats } from "../api/queries";
+import { LIVE, PRIORITIES, STATES, type State } from "../generated/lifecycle";
+import { count, length, ms, percent, plural, short } from "../lib/format";
+import { jobsLink } from "../lib/search";
+import { percentiles, runTime, SHARES, startDelay } from "../lib/speed";
+import { buckets, Throughput } from "../ui/Chart";
+import { Dot, Meter, Pill, Segments, StateBadge } from "../ui/controls";
+import { Bones, Card, Empty, Page, Table } from "../ui/parts";
+import { Ago } from "../ui/Time";
+
+const WINDOWS = [["900", "15 min"], ["3600", "1 h"], ["21600", "6 h"], ["86400", "24 h"]] as const;
+type Window = (typeof WINDOWS)[number][0];
+const NONE: View["stats"]["throughput"]["minutes"] = [];
+
+export function Overview() {
+  const { overview } = useLive();
+  const [window, setWindow] = useState<Window>("3600");
+  if (!overview) return <Page title="Overview"><Card><Bones rows={8} /></Card></Page>;
+  return (
+    <Page title="Overview" sub={<Sub overview={overview} />}>
+      <States overview={overview} />
+      <div className="cols">
+        <div className="span-8"><Flow overview={overview} window={window} setWindow={setWindow} /></div>
+        <div className="span-4 stretch"><Speed overview={overview} /></div>
+        <div className="span-7"><QueueTable overview={overview} /></div>
+        <div className="span-5"><Health overview={overview} /></div>
+        <div className="span-7"><Causes overview={overview} /></div>
+        <div className="span-5"><Failing overview={overview} /></div>
+      </div>
+    </Page>
+  );
+}
+
+function Sub({ overview }: { overview: View }) {
+  const { stats, rates } = overview;
+  return (
+    <>
+      {plural(stats.jobs, "job")} kept
+      {rates && <> · {rate(rates.submitted)} in · {rate(rates.completed)} done</>}
+    </>
+  );
+}
+
+const rate = (perSecond: number): string => `${short(perSecond)}/s`;
+
+function States({ overview }: { overview: View }) {
+  const { stats, matrix } = overview;
+  return (
+    <section className="card states" aria-label="Jobs by state">
+      {STATES.map((state) => {
+        const n = stats.states[state] ?? 0;
+        return (
+          <Link key={state} href={jobsLink({ state })}>
+            <StateBadge state={state} />
+            <span className={n ? "figure" : "figure zero"} title={count(n)}>{n < 1e6 ? count(n) : short(n)}</span>
+            <span className="lanes">{lanes(matrix, state)}</span>
+          </Link>
+        );
+      })}
+    </section>
+  );
+}
+
+/** "2 high · 11 low": priorities of what still lives, the medium ones being the rest. */
+function lanes(matrix: View["matrix"], state: State): string {
+  if (!LIVE.includes(state)) return "";
+  return PRIORITIES.flatMap((priority) => {
+    const n = matrix[priority]?.[state] ?? 0;
+    return n ? [`${short(n)} ${priority === "medium" ? "med" : priority}`] : [];
+  }).join(" · ");
+}
+
+function Flow({ overview, window, setWindow }: { overview: View; window: Window; setWindow: (w: Window) => void }) {
+  const seconds = Number(window);
+  const longer = useStats(seconds, seconds > 3600);
+  const minutes = seconds > 3600 ? (longer.data?.throughput.minutes ?? NONE) : overview.stats.throughput.minutes;
+  const now = ms(overview.now);
+  const data = useMemo(() => buckets(minutes, now, seconds), [minutes, now, seconds]);
+  const sum = (key: "submitted" | "completed" | "failed") =>
+    minutes.filter((m) => ms(m.minute_at) > now - seconds * 1000).reduce((total, m) => total + m[key], 0);
+  const totals = { submitted: sum("submitted"), completed: sum("completed"), failed: sum("failed") };
+  return (
+    <Card
+      title="Throughput"
+      end={<Segments label="How far back" value={window} options={WINDOWS} onChange={setWindow} />}
+    >
+      <div className="body">
+        <div className="legend">
+          <span className="s-queued"><i className="dot" />{short(totals.submitted)} submitted</span>
+          <span className="s-completed"><i className="dot" />{short(totals.completed)} completed</span>
+          <span className="s-dead_letter"><i className="dot" />{short(totals.failed)} failed attempts</span>
+        </div>
+      </div>
+      <Throughput
+        data={data}
+        label={`${totals.submitted} submitted, ${totals.completed} completed, ${totals.failed} attempts failed`}
+      />
+    </Card>
+  );
+}
+
+function Speed({ overview }: { overview: View }) {
+  const { response, error_rate, throughput, workers } = overview.stats;
+  const ended = useEnded().data;
+  const delay = percentiles(ended?.map(startDelay) ?? []);
+  const run = percentiles(ended?.map(runTime) ?? []);
+  return (
+    <Card title="Speed" sub="the last hour" className="fill">
+      <div className="body stack">
+        <div className="figures">
+          <Figure name="Completed" value={`${short(throughput.completed_per_minute)}/min`} />
+          <Figure name="Failed attempts" value={percent(error_rate)} bad={(error_rate ?? 0) >= 0.05} />
+        </div>
+        <table className="percentiles">
+          <caption className="hidden-label">Percentiles of the newest {ended?.length ?? 0} ended jobs, and means of the last hour</caption>
+          <thead><tr><th scope="col"><span className="hidden-label">Figure</span></th><th scope="col">mean</th>{SHARES.map((share) => <th key={share} scope="col" title={`Of the newest ${ended?.length ?? 0} ended jobs`}>p{share}</th>)}</tr></thead>
+          <tbody>
+            <tr><th scope="row">Start delay</th><td>{length(response.mean_wait)}</td>{delay.map((value, i) => <td key={SHARES[i]}>{length(value)}</td>)}</tr>
+            <tr><th scope="row">Run time</th><td>{length(response.mean_run)}</td>{run.map((value, i) => <td key={SHARES[i]}>{length(value)}</td>)}</tr>
+          </tbody>
+        </table>
+        <div className="progress">
+          <div className="row"><span className="grow soft">Slots in use</span><span>{count(workers.busy)} of {count(workers.slots)}</span></div>
+          <Meter share={workers.utilization ?? 0} />
+        </div>
+      </div>
+    </Card>
+  );
+}
+
+function Figure({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
+  return (
+    <div>
+      <div className="name">{name}</div>
+      <div className={bad ? "figure bad" : "figure"}>{value}</div>
+    </div>
+  );
+}
+
+/** Seconds from which a waiting job is late enough to be pointed at. */
+const LATE = 60;
+
+function QueueTable({ overview }: { overview: View }) {
+  const queues = overview.stats.queues.toSorted((a, b) => (b.oldest_age ?? -1) - (a.oldest_age ?? -1));
+  return (
+    <Card title="Queues" end={<Link className="link" href="/queues">All queues</Link>}>
+      {queues.length === 0 ? (
+        <Empty icon="queues" title="No queue yet">It is made by the first job that is submitted to it.</Empty>
+      ) : (
+        <Table
+          label="Queues"
+          rows={queues.slice(0, 8)}
+          rowKey={(queue) => queue.name}
+          columns={[
+            { key: "name", head: "Queue", className: "fill", cell: (q) => <div className="row"><Link className="cell cut" href={jobsLink({ queue: q.name })}>{q.name}</Link>{q.paused && <Pill tone="warn">paused</Pill>}</div> },
+            { key: "queued", head: "Queued", className: "num", cell: (q) => <Num n={q.counts["queued"]} /> },
+            { key: "running", head: "In work", className: "num", cell: (q) => <Num n={(q.counts["running"] ?? 0) + (q.counts["assigned"] ?? 0)} /> },
+            { key: "later", head: "Later", className: "num wide-only", cell: (q) => <Num n={(q.counts["scheduled"] ?? 0) + (q.counts["retry_queued"] ?? 0) + (q.counts["blocked"] ?? 0)} /> },
+            { key: "dead", head: "Dead", className: "num wide-only", cell: (q) => <Num n={q.counts["dead_letter"]} /> },
+            { key: "age", head: "Oldest waiting", className: "num", cell: (q) => <Age seconds={q.oldest_age} /> },
+          ]}
+        />
+      )}
+    </Card>
+  );
+}
+
+export function Num({ n }: { n: number | undefined }) {
+  return n ? <span title={count(n)}>{short(n)}</span> : <span className="zero">0</span>;
+}
+
+export function Age({ seconds }: { seconds: number | null }) {
+  if (seconds === null) return <span className="zero">–</span>;
+  return <span className={seconds >= LATE ? "warn-text strong" : ""}>{length(seconds < 1 ? 0.9 : Math.floor(seconds)).replace("900 ms", "< 1 s")}</span>;
+}
+
+function Health({ overview }: { overview: View }) {
+  const { store, broker, keeper, stats } = overview;
+  const { workers } = stats;
+  const slow = store.latency > 0.25;
+  const waiting = stats.states["queued"] ?? 0;
+  return (
+    <Card title="Parts">
+      <ul className="health">
+        <li>
+          <span className="soft">Workers</span>
+          <span className="state"><Dot tone={workers.total ? "good" : waiting ? "bad" : "warn"} />
+            {workers.total ? plural(workers.total, "worker") : "nobody works"}
+            {workers.draining > 0 && <Pill tone="warn">{workers.draining} draining</Pill>}
+          </span>
+          <Link className="link faint small" href="/workers">{count(workers.slots)} slots</Link>
+        </li>
+        <li>
+          <span className="soft">Store</span>
+          <span className="state cut" title={`${store.url}\n${store.can_lose}`}><Dot tone={slow ? "warn" : "good"} />{store.engine} {store.version}</span>
+          <span className="faint small" title="How long it took to answer a question about one job">{length(store.latency)}</span>
+        </li>
+        <li>
+          <span className="soft">Broker</span>
+          {broker ? (
+            <span className="state cut" title={broker.error}><Dot tone={broker.connected ? "good" : "bad"} />{broker.scheme} {broker.connected ? "connected" : "away"}</span>
+          ) : (
+            <span className="state soft"><Dot tone="off" />none: the store wakes the workers</span>
+          )}
+          <span className="faint small">{broker ? `${short(broker.rung)} rung` : ""}</span>
+        </li>
+        <li>
+          <span className="soft">Keeper</span>
+          <span className="state cut"><Dot tone={keeper ? "good" : "bad"} />{keeper ? keeper.holder.split("#")[0] : "nobody keeps house"}</span>
+          <span className="faint small">{keeper && <Ago at={keeper.elected_at} />}</span>
+        </li>
+      </ul>
+    </Card>
+  );
+}
+
+function Causes({ overview }: { overview: View }) {
+  const { groups, is_complete, scanned } = overview.dead_letters;
+  return (
+    <Card
+      title="Dead letters by cause"
+      sub={!is_complete && `of the newest ${count(scanned)}`}
+      end={<Link className="link" href="/dead-letters">All dead letters</Link>}
+    >
+      {groups.length === 0 ? (
+        <Empty icon="check" title="No dead letters">Every job that failed was tried again and succeeded.</Empty>
+      ) : (
+        <Table
+          label="Dead letters by cause"
+          rows={groups.slice(0, 6)}
+          rowKey={(g) => `${g.code} ${g.type} ${g.message}`}
+          columns={[
+            { key: "count", head: "Jobs", className: "num tight", cell: (g) => <span className="strong">{short(g.count)}</span> },
+            { key: "cause", head: "Cause", className: "fill", cell: (g) => <div className="cut"><Link className="cell" href={`/dead-letters`} title={g.message}><span className="strong">{g.type || g.code}</span> <span className="soft">{g.message}</span></Link></div> },
+            { key: "task", head: "Task", className: "tight wide-only soft", cell: (g) => g.tasks.length === 1 ? g.tasks[0] : plural(g.tasks.length, "task") },
+            { key: "newest", head: "Newest", className: "num tight", cell: (g) => <Ago at={g.newest_at} /> },
+          ]}
+        />
+      )}
+    </Card>
+  );
+}
+
+function Failing({ overview }: { overview: View }) {
+  return (
+    <Card title="Failing tasks" sub="the last hour">
+      {overview.failing.length === 0 ? (
+        <Empty icon="check" title="No attempt failed" />
+      ) : (
+        <Table
+          label="Failing tasks"
+          rows={overview.failing.slice(0, 6)}
+          rowKey={(task) => task.task}
+          columns={[
+            { key: "task", head: "Task", className: "fill", cell: (t) => <div className="cut"><Link className="cell" href={jobsLink({ task: t.task })}>{t.task}</Link></div> },
+            { key: "failed", head: "Failed", className: "num", cell: (t) => <span className="bad strong">{short(t.failed)}</span> },
+            { key: "share", head: "Share", className: "num", cell: (t) => percent(t.failed / Math.max(1, t.failed + t.completed)) },
+            { key: "dead", head: "Dead", className: "num", cell: (t) => <Num n={t.dead} /> },
+          ]}
+        />
+      )}
+    </Card>
+  );
+}

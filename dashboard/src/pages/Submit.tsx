@@ -1,0 +1,123 @@
+/** Submit a job, or an old one again with changes. */
+import { useState } from "react";
+import { useLocation } from "wouter";
+import { messageOf, post, read, write, type Job, type Schemas } from "../api/client";
+import { useQueues, useRefresh, useTasks } from "../api/queries";
+import { PRIORITIES } from "../generated/lifecycle";
+import { Button, Field, TextField } from "../ui/controls";
+import { Dialog } from "../ui/Dialog";
+import { toast } from "../ui/toast";
+
+type Body = Partial<Schemas["SubmitBody"]>;
+
+export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
+  const tasks = useTasks().data?.tasks ?? [];
+  const queues = useQueues().data?.queues ?? [];
+  const [, go] = useLocation();
+  const refresh = useRefresh();
+  const [task, setTask] = useState(from?.task ?? "");
+  const [payload, setPayload] = useState(from ? write(from.payload, 2) : "{}");
+  const [queue, setQueue] = useState(from?.queue ?? "");
+  const [priority, setPriority] = useState<string>(from?.priority ?? "medium");
+  const [delay, setDelay] = useState("");
+  const [retries, setRetries] = useState(from ? String(from.max_retries) : "");
+  const [tenant, setTenant] = useState(from?.tenant ?? "");
+  const [unique, setUnique] = useState("");
+  const [error, setError] = useState<string | null>(null);
+  const [busy, setBusy] = useState(false);
+  const known = tasks.find((one) => one.name === task);
+
+  const submit = async () => {
+    setError(null);
+    let value: unknown;
+    try {
+      value = read(payload);
+    } catch (problem) {
+      setError(`The payload is no JSON: ${messageOf(problem)}`);
+      return;
+    }
+    const body: Record<string, unknown> = { task, payload: value, priority };
+    const options = { queue, delay, tenant, unique_key: unique, max_retries: retries && Number(retries) };
+    for (const [key, one] of Object.entries(options)) if (one !== "") body[key] = one;
+    setBusy(true);
+    try {
+      const job = await post("/api/v1/jobs", { body: body as Body });
+      toast("Submitted");
+      refresh("jobs", "count");
+      onClose();
+      go(`/jobs/${job.id}`);
+    } catch (problem) {
+      setError(messageOf(problem));
+    } finally {
+      setBusy(false);
+    }
+  };
+
+  return (
+    <Dialog
+      title={from ? "Submit again with changes" : "Submit a job"}
+      wide
+      onClose={onClose}
+      onSubmit={() => void submit()}
+      footer={
+        <>
+          <Button onClick={onClose}>Back</Button>
+          <Button type="submit" kind="primary" disabled={busy || !task}>{busy ? "Submitting …" : "Submit"}</Button>
+        </>
+      }
+    >
+      <TextField
+        label="Task"
+        value={task}
+        first
+        required
+        list={tasks.map((one) => one.name)}
+        hint={known?.description}
+        onChange={(name) => {
+          setTask(name);
+          const schema = tasks.find((one) => one.name === name)?.payload_schema;
+          if (payload === "{}" && schema) setPayload(write(skeleton(schema), 2));
+        }}
+      />
+      <Field label="Payload" hint={<Parameters schema={known?.payload_schema} />}>
+        {(id) => (
+          <textarea id={id} className="textarea" rows={9} spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />
+        )}
+      </Field>
+      <div className="fields">
+        <TextField label="Queue" value={queue} onChange={setQueue} list={queues.map((one) => one.name)} placeholder={known?.queue ?? "the task's own"} />
+        <Field label="Priority">
+          {(id) => (
+            <select id={id} className="select" value={priority} onChange={(event) => setPriority(event.target.value)}>
+              {PRIORITIES.map((one) => <option key={one}>{one}</option>)}
+            </select>
+          )}
+        </Field>
+        <TextField label="Delay" value={delay} onChange={setDelay} placeholder="10m" />
+        <TextField label="Retries" type="number" value={retries} onChange={setRetries} placeholder="the task's own" />
+        <TextField label="Tenant" value={tenant} onChange={setTenant} />
+        <TextField label="Unique key" value={unique} onChange={setUnique} />
+      </div>
+      {error && <p className="form-error" role="alert">{error}</p>}
+    </Dialog>
+  );
+}
+
+interface Schema {
+  properties?: Record<string, { type?: string; default?: unknown }>;
+  required?: string[];
+}
+
+/** The required parameters of a task, with an empty value of their type. */
+function skeleton(schema: unknown): Record<string, unknown> {
+  const { properties = {}, required = [] } = schema as Schema;
+  const blank: Record<string, unknown> = { string: "", integer: 0, number: 0, boolean: false, array: [], object: {} };
+  return Object.fromEntries(required.map((name) => [name, blank[properties[name]?.type ?? "string"] ?? null]));
+}
+
+function Parameters({ schema }: { schema: unknown }) {
+  const { properties, required = [] } = (schema ?? {}) as Schema;
+  if (!properties) return null;
+  const names = Object.entries(properties).map(([name, one]) => `${name}${required.includes(name) ? "" : "?"}: ${one.type ?? "any"}`);
+  return <code>{names.join(", ")}</code>;
+}

@@ -1,0 +1,179 @@
+/** One workflow as a graph that lives while it runs. */
+import { Background, Controls, Handle, Position, ReactFlow, type Edge, type Node, type NodeProps } from "@xyflow/react";
+import { graphlib, layout as arrange } from "@dagrejs/dagre";
+import "@xyflow/react/dist/base.css";
+import { useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+import { Link } from "wouter";
+import { get, post, type Job, type Workflow } from "../api/client";
+import { useRefresh } from "../api/queries";
+import { LEASED, LIVE } from "../generated/lifecycle";
+import { between, count, length, percent, plural, tail, words } from "../lib/format";
+import { jobsLink } from "../lib/search";
+import { Button, Meter, StateBadge } from "../ui/controls";
+import { Confirm } from "../ui/Dialog";
+import { Bones, Card, Failure, Page, Table } from "../ui/parts";
+import { Since } from "../ui/Time";
+import { toast } from "../ui/toast";
+import { FlowState, StatesBar } from "./Workflows";
+
+const WIDTH = 190;
+const HEIGHT = 60;
+/** Beyond this a graph helps nobody; the table below shows everything. */
+const DRAWN = 300;
+type JobNode = Node<{ job: Job; chosen: boolean }, "job">;
+
+export function WorkflowPage({ id }: { id: string }) {
+  const flow = useQuery({
+    queryKey: ["workflow", id],
+    queryFn: ({ signal }) => get("/api/v1/workflows/{workflow_id}", { path: { workflow_id: id }, signal }),
+    meta: { live: true },
+  });
+  if (flow.isPending) return <Page title="Workflow"><Card><Bones rows={8} /></Card></Page>;
+  if (flow.isError) return <Page title="Workflow"><Card><Failure error={flow.error} retry={() => void flow.refetch()} /></Card></Page>;
+  return <Shown flow={flow.data} />;
+}
+
+function Shown({ flow }: { flow: Workflow }) {
+  const [chosen, setChosen] = useState<string | null>(null);
+  const [open, setOpen] = useState<"retry" | "cancel" | "node" | null>(null);
+  const refresh = useRefresh();
+  const job = flow.jobs.find((one) => one.id === chosen);
+  const path = { workflow_id: flow.id };
+  const done = (text: string) => {
+    toast(text);
+    refresh("workflow", "workflows", "jobs");
+  };
+  const again = async (node: string | null) => {
+    const { answers } = await post("/api/v1/workflows/{workflow_id}/retry", { path, body: { from: node } });
+    done(`${plural(answers.filter((one) => one.answer === "requeued").length, "job")} will run again`);
+  };
+  return (
+    <Page
+      title={flow.name}
+      sub={<span className="row"><FlowState state={flow.state} /><span className="mono">{tail(flow.id)}</span></span>}
+      actions={
+        <>
+          <Link className="button" href={jobsLink({ workflow: flow.id })}>Its jobs</Link>
+          {flow.state === "running" ? (
+            <Button icon="close" kind="danger" onClick={() => setOpen("cancel")}>Cancel</Button>
+          ) : (
+            flow.state !== "completed" && <Button icon="retry" kind="primary" onClick={() => setOpen("retry")}>Retry what failed</Button>
+          )}
+        </>
+      }
+    >
+      <Card
+        title={`${count(flow.counts["completed"] ?? 0)} of ${plural(flow.total, "job")} completed`}
+        end={flow.finished_at ? `took ${length(between(flow.submitted_at, flow.finished_at))}` : <>for <Since at={flow.submitted_at} /></>}
+      >
+        <div className="body"><StatesBar counts={flow.counts} total={flow.total} /></div>
+        {flow.jobs.length <= DRAWN ? (
+          <Graph flow={flow} chosen={chosen} onChoose={setChosen} />
+        ) : (
+          <p className="body soft">{count(flow.jobs.length)} jobs are too many to draw; the table shows them.</p>
+        )}
+        {job && (
+          <div className="bulk" role="region" aria-label="Chosen node">
+            <StateBadge state={job.state} />
+            <span className="strong">{job.node ?? job.task}</span>
+            <span className="soft cut grow">{job.error ? `${job.error.type || job.error.code}: ${job.error.message}` : job.progress_note}</span>
+            <Link className="button tiny" href={`/jobs/${job.id}`}>Open the job</Link>
+            {!LIVE.includes(job.state) && <Button kind="tiny" icon="retry" onClick={() => setOpen("node")}>Retry from here</Button>}
+          </div>
+        )}
+      </Card>
+      <Card title="Nodes" sub={!flow.is_complete && `the newest ${count(flow.jobs.length)} of ${count(flow.total)}`}>
+        <Table
+          label="Nodes"
+          rows={flow.jobs.slice(0, 500)}
+          rowKey={(one) => one.id}
+          rowClass={(one) => (one.id === chosen ? "chosen" : "")}
+          columns={[
+            { key: "state", head: "State", className: "tight", cell: (one) => <StateBadge state={one.state} /> },
+            { key: "node", head: "Node", className: "tight", cell: (one) => <Link className="cell strong" href={`/jobs/${one.id}`}>{one.node ?? tail(one.id)}</Link> },
+            { key: "task", head: "Task", className: "tight wide-only soft", cell: (one) => one.task },
+            { key: "what", head: "", className: "fill", cell: (one) => <div className="cut">{one.state === "blocked" ? <span className="soft">waits for {one.waiting_for} of {one.parents.length}</span> : one.error ? <span className="bad">{one.error.type || one.error.code} <span className="soft">{one.error.message}</span></span> : LEASED.includes(one.state) && one.progress !== null ? <span className="row"><Meter share={one.progress} /><span className="soft">{percent(one.progress)} {one.progress_note}</span></span> : ""}</div> },
+            { key: "ran", head: "Ran for", className: "num", cell: (one) => length(between(one.started_at, one.finished_at)) },
+          ]}
+        />
+      </Card>
+      {open === "cancel" && (
+        <Confirm title={`Cancel ${flow.name}`} action="Cancel the workflow" danger reason onClose={() => setOpen(null)}
+          run={async (reason) => { await post("/api/v1/workflows/{workflow_id}/cancel", { path, body: { reason } }); done("The workflow is called off"); }}>
+          Every job that has not ended is called off.
+        </Confirm>
+      )}
+      {open === "retry" && (
+        <Confirm title={`Retry ${flow.name}`} action="Retry" onClose={() => setOpen(null)} run={() => again(null)}>
+          Runs again what did not complete; what completed keeps its result.
+        </Confirm>
+      )}
+      {open === "node" && job && (
+        <Confirm title={`Retry from ${job.node ?? job.task}`} action="Retry" onClose={() => setOpen(null)} run={() => again(job.node ?? job.id)}>
+          Runs this node again, and everything downstream of it.
+        </Confirm>
+      )}
+    </Page>
+  );
+}
+
+/** Where each job stands; only the shape decides, so nodes stay where they are while jobs move on. */
+export function layout(jobs: readonly { id: string }[], edges: readonly { from: string; to: string }[]): Map<string, { x: number; y: number }> {
+  const graph = new graphlib.Graph();
+  graph.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 60 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const job of jobs) graph.setNode(job.id, { width: WIDTH, height: HEIGHT });
+  for (const edge of edges) graph.setEdge(edge.from, edge.to);
+  arrange(graph);
+  return new Map(jobs.map(({ id }) => {
+    const at = graph.node(id) as { x: number; y: number };
+    return [id, { x: at.x - WIDTH / 2, y: at.y - HEIGHT / 2 }];
+  }));
+}
+
+function Graph({ flow, chosen, onChoose }: { flow: Workflow; chosen: string | null; onChoose: (id: string) => void }) {
+  const shape = flow.jobs.map((job) => job.id).join() + flow.edges.length;
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- the shape stands for jobs and edges
+  const places = useMemo(() => layout(flow.jobs, flow.edges), [shape]);
+  const nodes: JobNode[] = flow.jobs.map((job) => ({
+    id: job.id,
+    type: "job",
+    position: places.get(job.id) ?? { x: 0, y: 0 },
+    data: { job, chosen: job.id === chosen },
+  }));
+  const edges: Edge[] = flow.edges.map(({ from, to }) => ({ id: `${from} ${to}`, source: from, target: to }));
+  return (
+    <div className="canvas">
+      <ReactFlow
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={TYPES}
+        onNodeClick={(_, node) => onChoose(node.id)}
+        nodesDraggable={false}
+        nodesConnectable={false}
+        fitView
+        fitViewOptions={{ maxZoom: 1, padding: 0.12 }}
+        minZoom={0.1}
+        aria-label={`Graph of ${flow.name}`}
+      >
+        <Background gap={20} />
+        <Controls showInteractive={false} />
+      </ReactFlow>
+    </div>
+  );
+}
+
+function GraphNode({ data: { job, chosen } }: NodeProps<JobNode>) {
+  return (
+    <div className={`node s-${job.state} ${chosen ? "chosen" : ""}`}>
+      <Handle type="target" position={Position.Left} />
+      <span className="strong cut">{job.node ?? job.task}</span>
+      <span className="row"><span className="soft grow cut">{words(job.state)}</span><span className="faint">{length(between(job.started_at, job.finished_at)).replace("–", "")}</span></span>
+      {LEASED.includes(job.state) && <Meter share={job.progress ?? 0} />}
+      <Handle type="source" position={Position.Right} />
+    </div>
+  );
+}
+
+const TYPES = { job: GraphNode };

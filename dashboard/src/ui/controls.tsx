@@ -1,0 +1,132 @@
+/** Buttons, fields and the small things that stand in rows. */
+import { useId, useState, type ButtonHTMLAttributes, type ReactNode } from "react";
+import type { State } from "../generated/lifecycle";
+import { words } from "../lib/format";
+import { Icon, type IconName } from "./Icon";
+
+interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
+  icon?: IconName;
+  kind?: string;
+  /** For a button without text. */
+  label?: string;
+}
+
+export function Button({ icon, kind = "", label, children, ...rest }: ButtonProps) {
+  const only = children === undefined ? " icon" : "";
+  return (
+    <button type="button" className={`button ${kind}${only}`} aria-label={label} title={label} {...rest}>
+      {icon && <Icon name={icon} size={14} />}
+      {children}
+    </button>
+  );
+}
+
+export function StateBadge({ state, label }: { state: State; label?: string }) {
+  const waits = state === "blocked" || state === "scheduled" || state === "retry_queued";
+  return (
+    <span className={`state s-${state}`}>
+      <i className={waits ? "dot hollow" : "dot"} />
+      {label ?? words(state)}
+    </span>
+  );
+}
+
+export function Dot({ tone }: { tone: "good" | "warn" | "bad" | "off" }) {
+  return <i className={`dot s-${tone}`} />;
+}
+
+export function Pill({ tone = "", children }: { tone?: "" | "good" | "warn" | "bad"; children: ReactNode }) {
+  return <span className={`pill ${tone}`}>{children}</span>;
+}
+
+export function Segments<T extends string>(props: {
+  label: string;
+  value: T;
+  options: readonly (readonly [T, ReactNode])[];
+  onChange: (value: T) => void;
+}) {
+  return (
+    <div className="segments" role="group" aria-label={props.label}>
+      {props.options.map(([value, text]) => (
+        <button key={value} type="button" aria-pressed={value === props.value} onClick={() => props.onChange(value)}>
+          {text}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+export function Field(props: { label: string; hint?: ReactNode; children: (id: string) => ReactNode }) {
+  const id = useId();
+  return (
+    <div className="field">
+      <label className="label" htmlFor={id}>{props.label}</label>
+      {props.children(id)}
+      {props.hint && <span className="hint">{props.hint}</span>}
+    </div>
+  );
+}
+
+export function TextField(props: {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  hint?: ReactNode;
+  placeholder?: string;
+  type?: string;
+  list?: readonly string[];
+  first?: boolean;
+  required?: boolean;
+}) {
+  const list = useId();
+  return (
+    <Field label={props.label} hint={props.hint}>
+      {(id) => (
+        <>
+          <input
+            id={id}
+            className="input"
+            type={props.type ?? "text"}
+            value={props.value}
+            placeholder={props.placeholder}
+            required={props.required}
+            list={props.list ? list : undefined}
+            data-autofocus={props.first ? "" : undefined}
+            autoComplete="off"
+            spellCheck={false}
+            onChange={(event) => props.onChange(event.target.value)}
+          />
+          {props.list && (
+            <datalist id={list}>{props.list.map((one) => <option key={one}>{one}</option>)}</datalist>
+          )}
+        </>
+      )}
+    </Field>
+  );
+}
+
+/** Copies a text, and says so for a moment. */
+export function Copy({ text, label, children, kind = "tiny bare" }: { text: string; label: string; children?: ReactNode; kind?: string }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    setDone(true);
+    setTimeout(() => setDone(false), 1200);
+  };
+  return (
+    <Button kind={kind} icon={done ? "check" : "copy"} label={label} onClick={() => void copy()}>
+      {children}
+    </Button>
+  );
+}
+
+export function Meter({ share, tone = "running" }: { share: number; tone?: string }) {
+  const width = Math.max(0, Math.min(1, share)) * 100;
+  return (
+    <span className={`meter s-${tone}`}>
+      <svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
+        <rect width={width} height="6" fill="var(--dot)" />
+      </svg>
+    </span>
+  );
+}
