@@ -26,6 +26,7 @@ from stoker.app.overview import (
 )
 from stoker.app.stats import Grouping
 from stoker.app.stoker import Stoker
+from stoker.core.broker import Rung
 from stoker.core.errors import StokerError
 from stoker.core.events import Kind
 from stoker.core.job import SessionInfo
@@ -150,7 +151,7 @@ class Watch:
             rates=None if before is None else rates_between(before.counts, counts),
             dead_letters=await self._letters.of(store),
             store=_health(store, latency),
-            broker=None,
+            broker=store.broker_status() if isinstance(store, Rung) else None,
             keeper=await self._keeper.of(store),
         )
         frame = self._frame(overview, before, counts)

@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from stoker.app.stoker import Stoker
+from stoker.brokers.ringing import RingingStore
 from stoker.core.errors import Unavailable
 from stoker.core.job import ErrorInfo, Outcome, Priority
 from stoker.core.records import Counts
 from stoker.server.feed import Feed
 from stoker.server.live import Streams
 from stoker.server.watch import Watch
+from stoker.stores.memory import MemoryStore
 from stoker.testing import FakeClock, wait_until
+from stoker.testing.belfry import Belfry, LocalBroker
 from stoker.testing.conformance.hand import Hand
 from tests.unit.server.asking import Asking
 from tests.unit.server.listening import Listener, listening
@@ -62,6 +65,20 @@ async def test_the_first_screen_says_what_the_system_does(
     assert (overview["store"]["engine"], overview["broker"]) == ("memory", None)
     assert overview["store"]["latency"] >= 0
     assert overview["rates"] is None
+
+
+async def test_the_broker_in_front_of_the_store_is_told(
+    app: Stoker, ask: Asking, hand: Hand, fake_clock: FakeClock
+) -> None:
+    belfry = Belfry()
+    async with RingingStore(MemoryStore(clock=fake_clock), LocalBroker(belfry)) as store:
+        before, app._store = app._store, store
+        broker = (await ask.get("/overview")).ok()["overview"]["broker"]
+        metrics = (await ask.get("/metrics")).text
+        app._store = before
+    assert (broker["scheme"], broker["connected"]) == (store.broker_status().scheme, True)
+    assert "stoker_broker_connected 1.0" in metrics
+    assert 'stoker_broker_rings_total{fate="dropped"} 0.0' in metrics
 
 
 async def test_nobody_keeps_house_after_the_last_keeper_resigned(ask: Asking, hand: Hand) -> None:
