@@ -5,14 +5,15 @@ import atexit
 import inspect
 import os
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
 from stoker.app.calls import Call, JobOptions
+from stoker.app.declared import changes
 from stoker.app.job import Job, not_found
 from stoker.app.joining import Joining, connection_of, refuse_connection, transactions_of
 from stoker.app.portal import Portal
@@ -246,9 +247,8 @@ class Stoker:
             return self.run(self.asubmit_many(calls))
         # On this thread: the connection may belong to it.
         transactions = self.run(self.arun(transactions_of))
-        specs = self._specs(calls)
-        joining = Joining(chosen, specs, actor=self.actor)
-        answers = joining.submit(transactions)
+        with self._joining(chosen, self._specs(calls)) as joining:
+            answers = joining.submit(transactions)
         joining.ring_later(transactions)
         return self._handles(calls, answers)
 
@@ -259,18 +259,21 @@ class Stoker:
         specs = self._specs(calls)
         chosen = connection_of(calls, connection)
         if chosen is None:
-            answers = await self.arun(lambda store: store.submit(specs, actor=self.actor))
-        else:
-            transactions = await self.arun(transactions_of)
-            joining = Joining(chosen, specs, actor=self.actor)
+            return self._handles(calls, await self.asubmit_specs(specs))
+        transactions = await self.arun(transactions_of)
+        with self._joining(chosen, specs) as joining:
             answers = await joining.asubmit(transactions)
-            joining.ring_later(transactions)
+        joining.ring_later(transactions)
         return self._handles(calls, answers)
 
     def _specs(self, calls: Sequence[Call[Any]]) -> list[JobSpec]:
-        specs = [call.spec(self.clock.new_id(), defaults=self.defaults) for call in calls]
-        self._check_specs(specs)
-        return specs
+        return [call.spec(self.clock.new_id(), defaults=self.defaults) for call in calls]
+
+    @contextmanager
+    def _joining(self, connection: Any, specs: Sequence[JobSpec]) -> Iterator[Joining]:
+        self.check_specs(specs)
+        with self._spans(specs) as jobs:
+            yield Joining(connection, jobs, actor=self.actor)
 
     def _handles(self, calls: Sequence[Call[Any]], answers: Sequence[Submitted]) -> list[Job[Any]]:
         refuse(answers)
@@ -378,11 +381,7 @@ class Stoker:
         if not self._schedules:
             return []
         stored = {i.spec.name: i.spec for i in await self.arun(lambda s: s.schedules())}
-        changed = [
-            _continuing(spec, stored.get(name))
-            for name, spec in self._schedules.items()
-            if name not in stored or _rule(stored[name]) != _rule(spec)
-        ]
+        changed = changes(self._schedules, stored)
         if changed:
             await self.arun(lambda s: s.put_schedules(changed, actor=self.actor))
         return [spec.name for spec in changed]
@@ -586,23 +585,6 @@ class Stoker:
 
 async def _nothing(_: Store) -> None:
     """Open the store and do nothing with it."""
-
-
-def _rule(spec: ScheduleSpec) -> ScheduleSpec:
-    return msgspec.structs.replace(spec, paused=False, next_at=None)
-
-
-def _continuing(spec: ScheduleSpec, stored: ScheduleSpec | None) -> ScheduleSpec:
-    """Keep the pause, and the planned moment as long as the rule is the same.
-
-    A changed payload must not make missed firings vanish or an interval lose its phase.
-    """
-    if stored is None:
-        return spec
-    kept: dict[str, Any] = {"paused": stored.paused}
-    if (spec.cron, spec.every, spec.timezone) == (stored.cron, stored.every, stored.timezone):
-        kept["next_at"] = stored.next_at
-    return msgspec.structs.replace(spec, **kept)
 
 
 def _close_at_exit(app: Stoker) -> None:

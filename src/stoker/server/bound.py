@@ -71,6 +71,11 @@ class BoundStore:
         """See `Store.info`."""
         return msgspec.structs.replace(self._inner.info, url="", details={})
 
+    @property
+    def transactions(self) -> None:
+        """See `Store.transactions`: nobody who is bound joins transactions through a server."""
+        return None
+
     async def __aenter__(self) -> Self:
         """Do nothing: the store is open."""
         return self
