@@ -1,14 +1,16 @@
-"""URL to store: the only module that names a concrete store.
+"""URL to store or broker: the only module that names a concrete one.
 
 An engine is imported when its scheme is used, so nobody pays for a driver he does not need, and a
 missing one says which command installs it.
 """
 
+import asyncio
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from stoker.core.broker import Broker
 from stoker.core.clock import Clock, SystemClock
-from stoker.core.errors import InvalidConfig, MissingExtra, NotOpen, Unsupported
-from stoker.core.finding import Finding
+from stoker.core.errors import InvalidConfig, MissingExtra, NotOpen
+from stoker.core.finding import Finding, ok, warning
 from stoker.core.records import SchemaStatus
 from stoker.core.store import Store
 from stoker.core.transactions import Transactions
@@ -27,9 +29,19 @@ STORES = (
     "https",
 )
 """The schemes that `open_store` takes."""
+BROKERS = ("amqp", "amqps")
+"""The schemes that `open_broker` takes."""
+CONNECT = 10.0
+"""Seconds for which `examine_broker` waits for a connection."""
 
 
-def open_store(url: str, *, clock: Clock | None = None, token: Secret | None = None) -> Store:
+def open_store(
+    url: str,
+    *,
+    broker: str | None = None,
+    clock: Clock | None = None,
+    token: Secret | None = None,
+) -> Store:
     """Return the store behind a URL, not yet opened: use it with ``async with``.
 
     Args:
@@ -42,13 +54,46 @@ def open_store(url: str, *, clock: Clock | None = None, token: Secret | None = N
             ``?namespace=NAME`` for another namespace than ``stoker``.
             ``tcp://host:8001``, ``tls://host?ca=FILE``, ``http://host:8000`` or ``https://host``
             for a store behind a Stoker server, with ``?token_file=FILE`` if it asks for a token.
+        broker: See `open_broker`. Its rings wake the store's workers besides the store's own bell.
         clock: Time and chance; the system's if not given.
         token: Shown to a Stoker server when the URL names none.
 
     Raises:
-        InvalidConfig: Not a URL of a store.
+        InvalidConfig: Not a URL of a store, or of a broker.
+        MissingExtra: A driver is not installed.
     """
     clock = clock or SystemClock()
+    store = _open_store(url, clock, token)
+    if not broker:
+        return store
+    from stoker.brokers.ringing import RingingStore
+
+    return RingingStore(store, open_broker(broker, clock=clock))
+
+
+def open_broker(url: str, *, clock: Clock | None = None) -> Broker:
+    """Return the broker behind a URL, not yet opened.
+
+    Args:
+        url: ``amqp://user:password@host:5672/vhost`` for RabbitMQ, ``amqps://`` with ``?ca=FILE``
+            for TLS, with ``?namespace=NAME`` for another namespace than ``stoker``.
+        clock: Chance; the system's if not given.
+
+    Raises:
+        InvalidConfig: Not a URL of a broker.
+        MissingExtra: The driver is not installed.
+    """
+    clock = clock or SystemClock()
+    if urlsplit(url).scheme in {"amqp", "amqps"}:
+        return _rabbitmq(url, clock)
+    raise InvalidConfig(
+        f"the broker is {masked(url)!r}; expected a URL that begins with one of "
+        + ", ".join(f"{name}://" for name in BROKERS),
+        url=masked(url),
+    )
+
+
+def _open_store(url: str, clock: Clock, token: Secret | None) -> Store:
     scheme = urlsplit(url).scheme
     if scheme == "memory":
         from stoker.stores.memory import MemoryStore
@@ -160,17 +205,40 @@ def open_transactions(url: str) -> Transactions:
     raise InvalidConfig(f"the store {masked(url)!r} has no transactions", url=masked(url))
 
 
-def check_broker(url: str | None) -> None:
-    """Refuse a broker: none is built into this version, and ignoring the wish would be a lie.
+async def examine_broker(url: str, *, clock: Clock | None = None) -> list[Finding]:
+    """Say whether a broker can be reached; it rings for nobody meanwhile.
 
     Raises:
-        Unsupported: A broker was named.
+        InvalidConfig, MissingExtra: See `open_broker`.
     """
-    if url:
-        raise Unsupported(
-            f"the broker is {masked(url)!r}, and this version of Stoker has no broker; leave it "
-            "out: workers are woken by the store itself"
+    async with open_broker(url, clock=clock) as broker:
+        end = asyncio.get_running_loop().time() + CONNECT
+        while not (status := broker.status()).connected and not status.error:
+            if asyncio.get_running_loop().time() > end:
+                break
+            await asyncio.sleep(0.05)
+    if status.connected:
+        return [ok("broker", found=f"{masked(url)}, {status.server}")]
+    return [
+        warning(
+            "broker",
+            found=status.error or f"{masked(url)} did not answer within {CONNECT:g} s",
+            risk="no job: workers look by themselves, up to one worker.poll later",
+            fix="start it or correct --broker, STOKER_BROKER or 'broker' in the file",
         )
+    ]
+
+
+def _rabbitmq(url: str, clock: Clock) -> Broker:
+    try:
+        from stoker.brokers.rabbitmq import RabbitBroker
+    except ImportError as error:
+        raise MissingExtra(
+            f"the broker is {masked(url)!r}, and the driver for RabbitMQ is not installed "
+            f"({error}); install it with: pip install 'stoker[rabbitmq]'",
+            url=masked(url),
+        ) from None
+    return RabbitBroker(url, clock=clock)
 
 
 def _postgres(url: str, clock: Clock) -> Store:

@@ -24,7 +24,7 @@ from stoker.app.task import (
     TaskDecorator,
 )
 from stoker.app.workflow import Flow, WorkflowRun, refuse
-from stoker.connect import check_broker, open_store
+from stoker.connect import open_store
 from stoker.core import codec
 from stoker.core.clock import Clock, SystemClock
 from stoker.core.duration import Duration
@@ -525,9 +525,11 @@ class Stoker:
             self._opening = self._opening or asyncio.Lock()
             async with self._opening:
                 if self._store is None:
-                    check_broker(self.settings.broker)
                     store = open_store(
-                        self.settings.store, clock=self.clock, token=self.settings.token
+                        self.settings.store,
+                        broker=self.settings.broker,
+                        clock=self.clock,
+                        token=self.settings.token,
                     )
                     self._store = await store.__aenter__()
         return await work(self._store)

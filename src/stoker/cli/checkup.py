@@ -1,4 +1,4 @@
-"""The checks of ``stoker doctor``: this machine, the configuration, the store.
+"""The checks of ``stoker doctor``: this machine, the configuration, the store, the broker.
 
 Each check returns findings; none of them changes anything or raises. What is to be known of an
 engine, its adapter finds out.
@@ -31,6 +31,7 @@ EXTRAS = {
     "server": ("fastapi", "httptools", "prometheus_client", "uvicorn"),
     "tasks": ("cryptography", "httpx2", "imageio_ffmpeg", "PIL", "selectolax"),
     "postgres": ("psycopg",),
+    "rabbitmq": ("aiormq",),
     "redis": ("redis",),
     "remote": ("httpx2",),
     "yaml": ("yaml",),
@@ -46,7 +47,7 @@ def check_up(shell: "Shell") -> list[Finding]:
     findings += found
     if settings is None:
         return findings
-    findings += [*_sense(settings), *_tasks(shell), *_store(shell)]
+    findings += [*_sense(settings), *_tasks(shell), *_store(shell), *_broker(shell)]
     return findings
 
 
@@ -139,9 +140,6 @@ def _sense(settings: "Settings") -> Iterator[Finding]:
         found = f"{settings.log.format!r} is none"
         fix = f"one of {', '.join(FORMATS)}"
         yield problem("log.format", found=found, risk="no process starts with it", fix=fix)
-    if settings.broker is not None:
-        risk = "no process starts with it"
-        yield problem("broker", found="this version has no broker", risk=risk, fix="leave it out")
 
 
 def _is_key(text: str) -> bool:
@@ -185,4 +183,18 @@ def _store(shell: "Shell") -> list[Finding]:
                 fix="correct --store, STOKER_STORE or 'store' in the file",
                 code=error.code,
             )
+        ]
+
+
+def _broker(shell: "Shell") -> list[Finding]:
+    from stoker.connect import examine_broker
+
+    url = shell.app.settings.broker
+    if not url:
+        return []
+    try:
+        return asyncio.run(examine_broker(url, clock=shell.app.clock))
+    except StokerError as error:
+        return [
+            _stopped("broker", error, "correct --broker, STOKER_BROKER or 'broker' in the file")
         ]

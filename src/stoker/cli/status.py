@@ -1,5 +1,8 @@
 """``stoker status``: the state at a glance, with an exit code for monitors."""
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import click
 
 from stoker.cli.health import Look, look
@@ -11,12 +14,19 @@ from stoker.cli.text import length
 from stoker.cli.workers import COLUMNS as WORKER_COLUMNS
 from stoker.cli.workers import SPARE as WORKER_SPARE
 from stoker.cli.workers import worker_row
+from stoker.core.broker import BrokerStatus, Rung
 from stoker.core.duration import seconds
 from stoker.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from stoker.app.stoker import Stoker
+    from stoker.core.store import Store
 
 FINE = 0
 ATTENTION = 1
 DOWN = 2
+PATIENCE = 5.0
+"""Seconds for which a broker that is being connected is waited for."""
 
 
 @click.command()
@@ -34,8 +44,13 @@ def status(shell: Shell, *, window: str, max_wait: str) -> int:
     """
     back = max(60.0, seconds(window, name="--window"))
     patience = seconds(max_wait, name="--max-wait")
+
+    async def ask(_: "Stoker", store: "Store") -> tuple[Look, BrokerStatus | None]:
+        found = await look(store, window=back, max_wait=patience)
+        return found, await _broker(store)
+
     try:
-        found = shell.run(lambda _, store: look(store, window=back, max_wait=patience))
+        found, broker = shell.run(ask)
     except BackendError as error:
         if shell.out.as_json:
             error_json = {"code": error.code, "message": error.message}
@@ -50,21 +65,34 @@ def status(shell: Shell, *, window: str, max_wait: str) -> int:
                 "concerns": found.concerns,
                 "stats": found.stats,
                 "workers": found.workers,
+                "broker": broker,
             }
         )
     else:
-        print_look(shell.out, found)
+        print_look(shell.out, found, broker)
     return ATTENTION if found.concerns else FINE
 
 
-def print_look(out: Output, found: Look) -> None:
+async def _broker(store: "Store") -> BrokerStatus | None:
+    """Return how the broker does, once that is known; None without one."""
+    if not isinstance(store, Rung):
+        return None
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while not (told := store.broker_status()).connected and not told.error:
+        if asyncio.get_running_loop().time() > end:
+            break
+        await asyncio.sleep(0.02)
+    return told
+
+
+def print_look(out: Output, found: Look, broker: BrokerStatus | None = None) -> None:
     """Print the state at a glance."""
     stats = found.stats
     out.line("all is well" if not found.concerns else "needs attention:")
     for concern in found.concerns:
         out.line(f"  {concern.message} [{concern.code}]", style="yellow")
     out.line()
-    out.pairs(facts(found))
+    out.pairs(facts(found) + broker_facts(broker))
     if stats.queues:
         out.heading("Queues")
         out.table(QUEUE_COLUMNS, (queue_row(queue, stats.now) for queue in found.queues))
@@ -72,6 +100,16 @@ def print_look(out: Output, found: Look) -> None:
         out.heading("Workers")
         rows = (worker_row(worker, stats.now) for worker in found.workers)
         out.table(WORKER_COLUMNS, rows, spare=WORKER_SPARE)
+
+
+def broker_facts(broker: BrokerStatus | None) -> list[tuple[str, object]]:
+    """Return how the broker does as a name and a value; nothing without one."""
+    if broker is None:
+        return []
+    if broker.connected:
+        return [("broker", broker.server)]
+    away = broker.error or "it does not answer yet"
+    return [("broker", f"away, workers look by themselves: {away}")]
 
 
 def facts(found: Look) -> list[tuple[str, object]]:

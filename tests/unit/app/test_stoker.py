@@ -235,11 +235,17 @@ class TestSubmitting:
         with pytest.raises(InvalidOption, match="different connections"):
             await app.asubmit_many(calls)
 
-    def test_a_broker_is_refused_honestly(self) -> None:
-        app = Stoker(settings=Settings(store="memory://", broker="amqp://u:secret@h"))
+    def test_an_unknown_broker_is_refused_and_its_password_hidden(self) -> None:
+        app = Stoker(settings=Settings(store="memory://", broker="mqtt://u:secret@h"))
         take = app.task("take")(_take)
-        with pytest.raises(Unsupported, match=r"amqp://u:\*\*\*@h"):
+        with pytest.raises(InvalidConfig, match=r"mqtt://u:\*\*\*@h"):
             take.submit("x")
+        app.close()
+
+    def test_a_broker_that_is_away_stops_nobody(self) -> None:
+        app = Stoker(settings=Settings(store="memory://", broker="amqp://u:p@127.0.0.1:1"))
+        take = app.task("take")(_take)
+        assert take.submit("x").state is State.QUEUED
         app.close()
 
 
