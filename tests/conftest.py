@@ -11,6 +11,7 @@ __all__ = ["pytest_addoption", "pytest_configure"]  # pytest finds its hooks her
 
 TESTS = Path(__file__).parent
 NEED_SERVERS = (
+    "conformance/test_kafka.py",
     "conformance/test_postgres.py",
     "conformance/test_rabbitmq.py",
     "conformance/test_redis.py",
@@ -18,10 +19,11 @@ NEED_SERVERS = (
     "gateway",
     "integration/test_clear_errors.py",
     "transactions",
+    "kafka",
     "unit/stores/postgres",
     "unit/stores/redis",
 )
-"""Where the tests are that start a real PostgreSQL, Redis or gateway."""
+"""Where the tests are that start a real PostgreSQL, Redis, Kafka or gateway."""
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
