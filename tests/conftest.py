@@ -12,6 +12,7 @@ __all__ = ["pytest_addoption", "pytest_configure"]  # pytest finds its hooks her
 TESTS = Path(__file__).parent
 NEED_SERVERS = (
     "conformance/test_kafka.py",
+    "conformance/test_pgbouncer.py",
     "conformance/test_postgres.py",
     "conformance/test_rabbitmq.py",
     "conformance/test_redis.py",

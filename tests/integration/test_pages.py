@@ -25,6 +25,7 @@ PAGES = [
         for n in (
             "deployment",
             "effects",
+            "postgresql",
             "retries-and-dead-letters",
             "schedules",
             "timeouts-and-isolation",

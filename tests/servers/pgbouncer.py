@@ -1,11 +1,13 @@
 """PgBouncer for tests: between a client and a PostgreSQL server, on a port of its own."""
 
+import atexit
 import contextlib
 import shutil
+from functools import cache
 
 import psycopg
 
-from tests.servers.postgres import PASSWORD, Postgres
+from tests.servers.postgres import PASSWORD, Postgres, shared_server
 from tests.servers.server import Server
 
 
@@ -15,14 +17,16 @@ class PgBouncer(Server):
     name = "pgbouncer"
     user: str | None = "postgres"
 
-    def __init__(self, behind: Postgres, *, pool_mode: str) -> None:
+    def __init__(self, behind: Postgres, *, pool_mode: str, connections: int = 10) -> None:
         """Prepare a pooler.
 
         Args:
             behind: The server, which must run.
             pool_mode: ``transaction``: each transaction gets another connection; or ``session``.
+            connections: To the server, at the most.
         """
         super().__init__()
+        self.behind = behind
         self.own_folder()
         (self.folder / "users.txt").write_text(f'"stoker" "{PASSWORD}"\n')
         (self.folder / "pgbouncer.ini").write_text(
@@ -31,7 +35,7 @@ class PgBouncer(Server):
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {self.folder}/users.txt\n"
-            f"pool_mode = {pool_mode}\nmax_client_conn = 100\ndefault_pool_size = 10\n"
+            f"pool_mode = {pool_mode}\nmax_client_conn = 500\ndefault_pool_size = {connections}\n"
             "ignore_startup_parameters = extra_float_digits\n"
         )
 
@@ -55,3 +59,17 @@ class PgBouncer(Server):
             ).close()
             return True
         return False
+
+    def url(self, schema: str = "stoker") -> str:
+        """Return the URL of a store in a schema of the server behind."""
+        through = self.behind.url(schema, prepare="off")
+        return through.replace(f":{self.behind.port}/", f":{self.port}/")
+
+
+@cache
+def shared_pooler() -> PgBouncer:
+    """Return the pooler that all tests of this process share, before the shared server."""
+    pooler = PgBouncer(shared_server(), pool_mode="transaction")
+    atexit.register(pooler.close)
+    pooler.start()
+    return pooler

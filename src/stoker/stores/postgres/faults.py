@@ -19,6 +19,7 @@ from stoker.core.errors import (
     StoreFull,
     Unauthenticated,
     Unavailable,
+    Unsupported,
 )
 from stoker.stores.postgres.address import Address
 
@@ -45,6 +46,8 @@ _NO_LAYOUT = frozenset({"3F000", "42P01", "42703", "42704", "42883"})
 _SHUTDOWN = frozenset({"57P01", "57P02", "57P05"})
 _BAD_TEXT = frozenset({"22021", "22P02", "22P03", "22P05", "54000"})
 _DAMAGED = frozenset({"XX001", "XX002"})
+_FORGOTTEN = frozenset({"26000", "42P05"})
+"""A prepared statement that the connection does not know, or knows already."""
 _ADVICE: tuple[tuple[tuple[str, ...], tuple[type[StokerError], str]], ...] = (
     (
         ("password authentication failed", "no password supplied", "fe_sendauth"),
@@ -190,6 +193,12 @@ def _known(state: str, text: str, address: Address) -> StokerError | None:
         )
     if state in _DAMAGED:
         return BackendError(f"{where} found damaged data: {text}", url=address.url)
+    if state in _FORGOTTEN:
+        return Unsupported(
+            f"{where} is behind a pooler that gives each transaction another connection ({text}); "
+            "nothing was written. Say so in the store's URL: add prepare=off to its options",
+            url=address.url,
+        )
     return None
 
 

@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from click.testing import CliRunner
 from psycopg import sql
 
+from stoker.cli.main import cli
 from stoker.core.errors import NotAStore, SchemaMismatch, Unsupported
 from stoker.stores.postgres import PostgresStore
 from stoker.stores.postgres.schema import latest, migrations
@@ -140,3 +142,26 @@ async def test_a_schema_that_an_administrator_made_is_used(
         finally:
             server.drop(name)
             db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_the_shell_migrates_what_cannot_be_opened(server: Postgres, fresh_url: str) -> None:
+    def stoker(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli, ["db", *words, "--store", fresh_url])
+        return done.exit_code, done.output
+
+    newest = latest("stoker")
+    assert stoker("status")[0] == 1
+    with server.connect() as db:
+        query = "SELECT to_regnamespace(%s) IS NULL"
+        assert db.execute(query, (schema_of(fresh_url),)).fetchone() == (True,), (
+            "looking made something"
+        )
+    assert "CREATE TABLE" in stoker("sql")[1]
+    assert stoker("migrate", "--to", "2")[0] == 0
+    assert f"version 2 of {newest}" in stoker("status")[1]
+    assert "would apply 3 caring" in stoker("migrate", "--dry-run")[1]
+    assert stoker("migrate")[0] == 0
+    assert stoker("status")[0] == 0
+    assert "DROP FUNCTION" in stoker("sql", "--all", "--down")[1]
+    assert stoker("migrate", "--to", "0", "--yes")[0] == 0
+    assert stoker("status")[0] == 1
