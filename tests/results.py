@@ -20,7 +20,9 @@ STORES = ("memory", "sqlite", "postgresql", "redis", "tcp")
 BROKERS = ("none", "amqp", "kafka")
 """The engines that have to pass their suite; ``tcp`` is a server before SQLite."""
 OUTCOMES = ("passed", "failed", "skipped")
-ENGINE, COMBINATION, SETTING = "engine", "combination", "setting"
+ENGINE = "engine"
+KINDS = ("combination", "setting", "fleet")
+"""What a test may hand in besides, each under a name of its own."""
 Properties = dict[str, Any]
 
 
@@ -56,7 +58,7 @@ class Results:
         self._file: str | None = config.getoption("--results")
         self._all = bool(config.getoption("--all-engines"))
         self._engines: dict[str, Counter[str]] = {}
-        self._kept: dict[str, dict[str, Properties]] = {COMBINATION: {}, SETTING: {}}
+        self._kept: dict[str, dict[str, Properties]] = {kind: {} for kind in KINDS}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a test once: when it was called, or when it could not be."""

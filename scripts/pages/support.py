@@ -102,7 +102,7 @@ def page() -> str:
                 _runs(combinations),
             ),
             _RECOVERY.format(lease=_lease(combinations)),
-            table(("engines", "fault", "cases", "alone", "among others"), _recovery(combinations)),
+            table(("engines", "fault", "cases", "alone", "among others"), _recovery(found)),
             _LOSS,
             table(
                 ("store", "setting", "level", "can lose", "killed: missing of answered", "on"),
@@ -165,17 +165,25 @@ def _runs(entries: Entries) -> Iterator[tuple[str, ...]]:
         yield (engines, *shown, faults, f"{entry['seconds']:.0f} s", entry["on"])
 
 
-def _recovery(entries: Entries) -> Iterator[tuple[str, ...]]:
-    for name, entry in _passed(entries):
+def _recovery(found: Mapping[str, Entries]) -> Iterator[tuple[str, ...]]:
+    for name, entry in sorted(found.get("fleet", {}).items()):
+        if entry["outcome"] == "passed":
+            cases = entry["cases"]
+            yield name, "kill worker of a fleet", str(len(cases)), _middle(cases), ""
+    for name, entry in _passed(found.get("combination", {})):
         for kind, lists in sorted(entry["recovery"].items()):
             alone, others = lists["alone"], lists["among others"]
             yield (
                 name,
                 kind,
                 str(len(alone) + len(others)),
-                f"{statistics.median(alone):.2f}, {max(alone):.2f}" if alone else "",
+                _middle(alone),
                 f"{max(others):.2f}" if others else "",
             )
+
+
+def _middle(cases: list[float]) -> str:
+    return f"{statistics.median(cases):.2f}, {max(cases):.2f}" if cases else ""
 
 
 def _lease(entries: Entries) -> str:

@@ -26,7 +26,7 @@ processes = 2
 poll = "200ms"
 [keeper]
 interval = "100ms"
-term = "1s"
+term = "{LEASE}s"
 [tasks]
 standard = false
 [log]
