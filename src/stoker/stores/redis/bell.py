@@ -34,6 +34,7 @@ DEAF_POLL = 0.25
 _BACKOFF = 0.1
 _BACKOFF_CAP = 2.0
 _READ = 5.0
+_CANCEL_AGAIN = 0.05
 _FAULTS = (RedisError, OSError, TimeoutError)
 Run = Callable[..., Awaitable[Any]]
 
@@ -108,11 +109,11 @@ class Ear:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            # More than once: the driver swallows a cancellation that meets it while it connects.
+            task.cancel()
+            await asyncio.wait([task], timeout=_CANCEL_AGAIN)
         self._wanted.clear()
 
     async def _run(self) -> None:

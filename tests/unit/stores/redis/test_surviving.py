@@ -1,15 +1,19 @@
 """What is there after the server was killed, frozen or restarted, and how the store comes back."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
+from redis.asyncio.connection import Connection
 
 from stoker.core.errors import BackendError, OutcomeUnknown, Unavailable
 from stoker.core.job import JobSpec, Outcome, SessionSpec, Settlement
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery
 from stoker.stores.redis import RedisStore
+from stoker.stores.redis.address import Address
+from stoker.stores.redis.bell import Ear
 from stoker.testing import wait_until
 from tests.servers.redis import RedisServer
 
@@ -85,6 +89,40 @@ async def test_a_waiter_wakes_for_a_job_that_came_after_a_restart(make_server: M
             await asyncio.to_thread(server.restart)
             await other.submit([job(1)])
         assert task.result()
+
+
+class Swallowing:
+    """A place whose driver swallows a cancellation while it connects, as redis-py may."""
+
+    def __init__(self) -> None:
+        self.connecting = asyncio.Event()
+
+    async def connect(self, *, name: str) -> "Swallowing":
+        self.connecting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return self
+
+    async def send_command(self, *words: object, check_health: bool) -> None:
+        pass
+
+    async def read_response(self, *, timeout: float) -> None:
+        await asyncio.Event().wait()
+
+    async def disconnect(self, *, nowait: bool) -> None:
+        pass
+
+
+async def test_an_ear_closes_although_its_driver_swallows_a_cancellation() -> None:
+    driver = Swallowing()
+    address = Address("redis://here", "stoker", 5.0, {}, Connection)
+    object.__setattr__(address, "connect", driver.connect)
+    ear = Ear(address, lambda channel, names: None, lambda: None)
+    await ear.listen("RINGS")
+    await driver.connecting.wait()
+    async with asyncio.TaskGroup() as group:
+        closing = group.create_task(ear.close())
+        await wait_until(closing.done, "the ear is closed")
 
 
 async def test_a_frozen_server_ends_a_call_in_time(make_server: MakeServer) -> None:
