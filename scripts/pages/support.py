@@ -63,7 +63,8 @@ _RECOVERY = """
 Seconds. A killed worker: until a job that it was running runs again, with a lease of {lease} s
 (thirty by default); a fleet that sees the death needs no lease. A server: from the moment it
 answers again until the first job that was leased after it is completed. *Alone*: no other fault
-fell into that time; median, and the longest. *Among others*: the longest.
+fell into that time; median, and the longest. *Among others*: the longest. *Meanwhile*: jobs
+that were completed while a server was away, one number a fault.
 
 """
 _LOSS = """
@@ -102,7 +103,10 @@ def page() -> str:
                 _runs(combinations),
             ),
             _RECOVERY.format(lease=_lease(combinations)),
-            table(("engines", "fault", "cases", "alone", "among others"), _recovery(found)),
+            table(
+                ("engines", "fault", "cases", "alone", "among others", "meanwhile"),
+                _recovery(found),
+            ),
             _LOSS,
             table(
                 ("store", "setting", "level", "can lose", "killed: missing of answered", "on"),
@@ -169,7 +173,7 @@ def _recovery(found: Mapping[str, Entries]) -> Iterator[tuple[str, ...]]:
     for name, entry in sorted(found.get("fleet", {}).items()):
         if entry["outcome"] == "passed":
             cases = entry["cases"]
-            yield name, "kill worker of a fleet", str(len(cases)), _middle(cases), ""
+            yield name, "kill worker of a fleet", str(len(cases)), _middle(cases), "", ""
     for name, entry in _passed(found.get("combination", {})):
         for kind, lists in sorted(entry["recovery"].items()):
             alone, others = lists["alone"], lists["among others"]
@@ -179,6 +183,7 @@ def _recovery(found: Mapping[str, Entries]) -> Iterator[tuple[str, ...]]:
                 str(len(alone) + len(others)),
                 _middle(alone),
                 f"{max(others):.2f}" if others else "",
+                ", ".join(f"{n:,}" for n in entry.get("meanwhile", {}).get(kind, ())),
             )
 
 

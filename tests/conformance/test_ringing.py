@@ -8,6 +8,8 @@ import random  # noqa: TID251 - seeded
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from stoker.brokers.ringing import RingingStore
 from stoker.core.clock import Clock
 from stoker.core.store import Store
@@ -49,6 +51,7 @@ class TestMemoryWithBroker(StoreConformance):
             yield second
 
 
+@pytest.mark.engine("none")
 class TestMemoryWithDeadBroker(TestMemoryWithBroker):
     """The broker is never there."""
 

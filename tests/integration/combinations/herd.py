@@ -17,8 +17,6 @@ LEASE = 3.0
 """Seconds. A worker whose loop is silent for two of them ends itself, so not too few of them."""
 START_WITHIN = 60.0
 CONFIG = f"""
-store = "{{store}}"
-app = "program:app"
 [worker]
 lease = "{LEASE}s"
 concurrency = 12
@@ -32,7 +30,13 @@ standard = false
 [log]
 format = "text"
 """
-"""What each of Stoker's processes is told, besides what a combination adds."""
+"""What each of Stoker's processes is told, besides where its store and its broker are."""
+
+
+def configuration(store: str, *, broker: str = "", app: str = "program:app") -> str:
+    """Return a ``stoker.toml``."""
+    keys = {"store": store, "broker": broker, "app": app}
+    return "".join(f'{key} = "{value}"\n' for key, value in keys.items() if value) + CONFIG
 
 
 @dataclass

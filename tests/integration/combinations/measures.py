@@ -47,6 +47,17 @@ def _goes_on(incident: Incident, completed: list[tuple[float, float]]) -> Iterat
         yield min(ends) - incident.mended_wall
 
 
+def meanwhile(evidence: Evidence) -> dict[str, list[int]]:
+    """Return kind of fault of a server to how many jobs were completed while it was away."""
+    found: dict[str, list[int]] = defaultdict(list)
+    ends = [end for _, end in _completed(evidence)]
+    for incident in evidence.incidents:
+        if not incident.worker:
+            began = incident.mended_wall - (incident.mended_at - incident.began_at)
+            found[incident.kind].append(sum(began <= end < incident.mended_wall for end in ends))
+    return dict(found)
+
+
 def away(evidence: Evidence) -> dict[str, list[float]]:
     """Return kind of fault to the seconds for which its victim was away."""
     found: dict[str, list[float]] = defaultdict(list)

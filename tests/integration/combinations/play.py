@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from stoker import Stoker
 from stoker.connect import open_store
 from stoker.core.errors import OutcomeUnknown, Unavailable
-from stoker.core.job import JobRecord
+from stoker.core.job import JobRecord, JobSpec, Submitted, WorkflowSpec
 from stoker.core.lifecycle import LIVE
 from stoker.core.records import MAX_PAGE, Answer, JobQuery
 from stoker.core.store import Store
@@ -22,7 +23,7 @@ from tests.integration.combinations.faults import (
     Incident,
     make_schedule,
 )
-from tests.integration.combinations.herd import CONFIG, Herd
+from tests.integration.combinations.herd import Herd, configuration
 from tests.integration.combinations.ledger import Ledger
 from tests.integration.combinations.site import Site
 from tests.integration.combinations.workload import Workload, make_workload
@@ -87,8 +88,7 @@ class Play:
         """Prepare a run with the jobs and the faults of a seed."""
         self._site = site
         self._chance = random.Random(seed)
-        config = CONFIG.format(store=site.entrance) + site.config
-        self.herd = Herd(folder, config=config)
+        self.herd = Herd(folder, config=configuration(site.entrance, broker=site.broker))
         load = make_workload(seed)
         schedule = make_schedule(seed, site.faults, load.effects)
         self.evidence = Evidence(load, schedule, self.herd.ledger)
@@ -101,7 +101,8 @@ class Play:
         site, loop = self._site, asyncio.get_running_loop()
         began_at = loop.time()
         try:
-            async with open_store(site.store) as store, open_store(site.door) as door:
+            door = Stoker(site.door, broker=site.broker or None)
+            async with open_store(site.store) as store, door:
                 called_off = self.evidence.load.called_off
                 breaker = Breaker(site, self.herd, store, self._seed, called_off=called_off)
                 self.evidence.incidents = breaker.incidents
@@ -118,23 +119,23 @@ class Play:
         self.evidence.took = loop.time() - began_at
         return self.evidence
 
-    async def _submit(self, door: Store, breaker: Breaker) -> None:
+    async def _submit(self, door: Stoker, breaker: Breaker) -> None:
         """Submit, but never so much that the work could be over before the last fault."""
         for specs, flow in self.evidence.load.batches:
             await self._reach(partial(self._has_room, breaker), "the next fault is near")
-            answers, _ = await insist(partial(door.submit, specs, workflow=flow), self._chance)
+            answers, _ = await insist(partial(_submit, door, specs, flow), self._chance)
             refused = [answer for answer in answers if answer.error is not None]
             assert not refused, refused
             self._accepted.update(answer.id for answer in answers)
         self._all_in = True
 
-    async def _call_off(self, door: Store) -> None:
+    async def _call_off(self, door: Stoker) -> None:
         """Call off what waits, and what the ledger shows to run just now."""
         left = list(self.evidence.load.called_off)
         while left:
             ripe = await self._reach(partial(self._ripe, left), "jobs to call off")
             query = JobQuery(ids=tuple(ripe))
-            answers, unknown = await insist(partial(door.cancel, query), self._chance)
+            answers, unknown = await insist(partial(_cancel, door, query), self._chance)
             at = asyncio.get_running_loop().time()
             for answer in answers:
                 self.evidence.called[answer.id] = Called(answer, at, unknown)
@@ -174,6 +175,14 @@ class Play:
 
     async def _has_room(self, breaker: Breaker) -> bool:
         return len(self._accepted) <= breaker.next_after + AHEAD
+
+
+async def _submit(door: Stoker, specs: list[JobSpec], flow: WorkflowSpec | None) -> list[Submitted]:
+    return await door.arun(lambda store: store.submit(specs, workflow=flow))
+
+
+async def _cancel(door: Stoker, query: JobQuery) -> list[Answer]:
+    return await door.arun(lambda store: store.cancel(query))
 
 
 async def _all_ended(store: Store) -> bool:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.integration.combinations.herd import CONFIG
+from tests.integration.combinations.herd import configuration
 from tests.servers.server import Server, accepts, free_port
 
 TOKEN = "for whatever looks and submits"
@@ -24,7 +24,7 @@ class Site:
         entrance: URL that the workers are given.
         faults: Kind of fault to how often it happens in a run.
         servers: The servers that can be killed, by the name that faults use.
-        config: More lines of the workers' configuration.
+        broker: URL of the broker, for whoever submits and for the workers.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Site:
     entrance: str = ""
     faults: dict[str, int] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
-    config: str = ""
+    broker: str = ""
 
     def __post_init__(self) -> None:
         """Without a gateway everybody opens the store itself."""
@@ -50,9 +50,9 @@ class Gateway(Server):
         """Prepare a server before a store."""
         super().__init__()
         self._http = free_port()
-        config = CONFIG.format(store=store)
+        config = configuration(store, app="")
         config += f'[gateway]\ntoken = "{TOKEN}"\nworker_token = "{WORKER_TOKEN}"\n'
-        (self.folder / "stoker.toml").write_text(config.replace('app = "program:app"', ""))
+        (self.folder / "stoker.toml").write_text(config)
 
     def command(self) -> list[str]:
         """See `Server.command`."""

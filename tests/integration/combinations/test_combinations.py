@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.combinations.herd import LEASE
 from tests.integration.combinations.judge import complaints, tally
-from tests.integration.combinations.measures import away, recovery
+from tests.integration.combinations.measures import away, meanwhile, recovery
 from tests.integration.combinations.play import Play
 from tests.integration.combinations.site import Site, behind_gateway
 from tests.servers.postgres import Postgres
@@ -44,6 +44,7 @@ async def _prove(site: Site, folder: Path, record_property: Record) -> None:
     record_property("happened", happened)
     record_property("recovery", recovery(evidence))
     record_property("away", away(evidence))
+    record_property("meanwhile", meanwhile(evidence))
     record_property("seconds", round(evidence.took, 1))
 
 
