@@ -19,6 +19,7 @@ from stoker.app.overview import ActivityView, Overview
 from stoker.app.stats import Stats
 from stoker.core.job import JobRecord
 from stoker.server import schemas
+from stoker.server.access import Need, check_declared
 from stoker.server.errors import Error
 from stoker.server.sifting import SearchPage
 from stoker.server.watch import Frame
@@ -74,6 +75,10 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
 """Every type that a route names."""
 
 _JSON = "application/json"
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 _ALWAYS = (401, 403, 422, 429, 503)
 _BODY = (400, 408, 413, 415)
 _NAMES_A_TASK = ("SubmitBody", "NodeBody", "ScheduleBody")
@@ -141,11 +146,24 @@ def describe(api: FastAPI) -> dict[str, Any]:
         routes=api.routes,
         tags=api.openapi_tags,
     )
-    schemes = document.setdefault("components", {}).setdefault("schemas", {})
+    parts = document.setdefault("components", {})
+    parts["securitySchemes"] = _SECURITY
+    _name_scopes(api, document)
+    schemes = parts.setdefault("schemas", {})
     schemes.update(components())
     for unused in ("HTTPValidationError", "ValidationError"):
         schemes.pop(unused, None)
     return document
+
+
+def _name_scopes(api: FastAPI, document: dict[str, Any]) -> None:
+    """Say of every route what its callers need, as it declares it."""
+    for route in check_declared(api):
+        operation = document["paths"].get(route.path, {}).get(route.method.lower())
+        if operation is not None:
+            is_open = route.need is Need.OPEN
+            operation["x-scope"] = str(route.need)
+            operation["security"] = [] if is_open else [{name: []} for name in _SECURITY]
 
 
 def components() -> dict[str, Any]:

@@ -120,6 +120,7 @@ function tryIt(method, path, inputs, body) {
     const head = options.method + " " + url + "\n\n";
     output.textContent = head;
     try {
+      if (options.method !== "GET" && csrf) options.headers = { ...options.headers, "X-CSRF-Token": csrf };
       const response = await fetch(url, options);
       await readInto(response, output, head + response.status + " " + response.statusText + "\n\n");
     } catch (error) {
@@ -204,10 +205,16 @@ function filter() {
   }
 }
 
+/* What a page that is logged in must send along with each change. */
+let csrf = null;
+
 async function main() {
   document.getElementById("filter").addEventListener("input", filter);
   try {
     const response = await fetch("/openapi.json");
+    if (response.status === 401) throw new Error("this server asks for a key; log in at / first.");
+    const me = await (await fetch("/api/v1/me")).json();
+    csrf = me.csrf;
     render(await response.json());
   } catch (error) {
     document.getElementById("operations").textContent = "The description could not be read: " + error.message;
