@@ -19,6 +19,7 @@ NEED_SERVERS = (
     "conformance/test_remote.py",
     "gateway",
     "integration/test_clear_errors.py",
+    "rabbitmq",
     "transactions",
     "kafka",
     "unit/stores/postgres",

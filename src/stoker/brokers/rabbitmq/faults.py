@@ -8,6 +8,7 @@ from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelInvalidStateError,
     ConnectionNotAllowed,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 
@@ -15,7 +16,6 @@ from stoker.brokers.rabbitmq.address import Address
 
 LOST = (AMQPError, ChannelInvalidStateError, OSError, EOFError, TimeoutError)
 """All that ends a connection."""
-_NOT_ALLOWED = 530
 
 
 def describe(error: BaseException | None, address: Address) -> str:
@@ -40,11 +40,10 @@ def describe(error: BaseException | None, address: Address) -> str:
             f"set_permissions -p {address.vhost} {address.user} '^{address.namespace}\\.' "
             f"'^({address.namespace}\\..*|amq\\.default)$' '^{address.namespace}\\.'"
         )
-    if isinstance(error, ConnectionNotAllowed) or _code(error) == _NOT_ALLOWED:
+    if _is_vhost(error):
         return (
             f"RabbitMQ at {address.place} has no virtual host {address.vhost!r}, or the user "
-            f"{address.user!r} may not use it ({_words(error)}). Make it: rabbitmqctl add_vhost "
-            f"{address.vhost}"
+            f"{address.user!r} may not use it. Make it: rabbitmqctl add_vhost {address.vhost}"
         )
     if isinstance(error, TimeoutError):
         return f"RabbitMQ at {address.place} does not answer; check {address.shown}"
@@ -61,5 +60,8 @@ def _words(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {' '.join(words.split())}"[:300]
 
 
-def _code(error: BaseException | None) -> object:
-    return error.args[0] if error is not None and error.args else None
+def _is_vhost(error: BaseException | None) -> bool:
+    if isinstance(error, ConnectionNotAllowed):
+        return True
+    # The last word of a login that was refused, in which the driver expected another frame.
+    return isinstance(error, InvalidFrameError) and "OpenOk" in str(error.args)

@@ -140,16 +140,28 @@ class _Transport(TransportFactory):
 
 
 async def _hang_up(connection: Connection, factory: _Transport) -> None:
+    """Say goodbye for a bounded time, then cut the connection; leaves no task of the driver."""
     # Retrieved, or the event loop complains of an error that nobody looked at.
     connection.closing.add_done_callback(_look_at)
+    tasks = [getattr(connection, name, None) for name in ("_reader_task", "_writer_task")]
+    left = {task for task in tasks if task is not None}
+    if left:
+        # A task of its own: the driver ends its callers with a cancellation that is not ours, and
+        # ours must not be lost among those.
+        left.add(asyncio.create_task(_say_goodbye(connection)))  # noqa: TID251 - awaited below
+    try:
+        if left:
+            await asyncio.wait(left, timeout=GOODBYE)
+    finally:
+        factory.cut()
+        if left:
+            await asyncio.wait(left, timeout=GOODBYE)
+
+
+async def _say_goodbye(connection: Connection) -> None:
     with suppress(*LOST, asyncio.CancelledError):
         async with asyncio.timeout(GOODBYE):
             await connection.close()
-    factory.cut()
-    tasks = [getattr(connection, name, None) for name in ("_reader_task", "_writer_task")]
-    with suppress(*LOST):
-        async with asyncio.timeout(GOODBYE):
-            await asyncio.gather(*(task for task in tasks if task), return_exceptions=True)
 
 
 def _cut(scope: asyncio.Timeout) -> None:
