@@ -12,21 +12,17 @@ from fastapi import Request
 
 from stoker.core.clock import Clock
 from stoker.core.errors import Forbidden, Unauthenticated
-from stoker.core.keys import KEY_PREFIX, LOGIN_PREFIX, Scope
+from stoker.core.keys import LOGIN_PREFIX, Scope
 from stoker.server.access import Need, need_of
 from stoker.server.gateway.desk import Desk
 from stoker.server.guard import SAFE_METHODS
-from stoker.server.identity import EVERYBODY, NOBODY, Identity, identity_of
+from stoker.server.identity import EVERYBODY, NOBODY, Identity
 from stoker.server.limits import Buckets, network_of
 from stoker.settings import ServerSettings
 
 IDENTITY = "stoker.identity"
 """Where a request keeps who asks."""
 CSRF_HEADER = "x-csrf-token"
-FAILURES = 10
-"""Wrong keys from one address until it has to wait."""
-FAILURE_RATE = 0.5
-"""Wrong keys a second that one address may show after that."""
 LOGINS = 20
 """Log-ins with one key until it has to wait: each is a row of the store for hours."""
 LOGIN_RATE = 0.1
@@ -54,7 +50,6 @@ class Gate:
         self._desk = desk
         self._anonymous = anonymous and settings.require_key != "always"
         self._until_keys = settings.require_key == "auto"
-        self._failures = Buckets(rate=FAILURE_RATE, burst=FAILURES, clock=clock)
         self._logins = Buckets(rate=LOGIN_RATE, burst=LOGINS, clock=clock)
         self._addresses = _buckets(settings.address_rate, clock)
         self._keys = _buckets(settings.key_rate, clock)
@@ -100,16 +95,11 @@ class Gate:
             Unauthenticated: Nobody's.
             RateLimited: Too many wrong ones came from there.
         """
-        keyring = self._desk.keyring
-        prefix = LOGIN_PREFIX if text.startswith(LOGIN_PREFIX) else KEY_PREFIX
-        if not keyring.remembers(text, prefix=prefix):
-            # Before the look at the store: whoever guesses costs it nothing.
-            self._failures.check(address)
-        try:
-            return await self._look_up(text, prefix)
-        except Unauthenticated:
-            self._failures.take(address)
-            raise
+        identity = await self._desk.identify(text, address=address)
+        if identity is EVERYBODY:
+            # No client is configured for the gateway: it would take any token for no token.
+            raise self._desk.wrong("the key is not one that this server knows", address)
+        return identity
 
     async def log_in(self, text: str, address: str) -> Identity:
         """Return who logs in with this key.
@@ -140,18 +130,6 @@ class Gate:
             "this server asks for a key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: "
             "KEY', or log in at /. stoker keys create NAME --scope SCOPE makes one"
         )
-
-    async def _look_up(self, text: str, prefix: str) -> Identity:
-        if prefix == LOGIN_PREFIX:
-            key = await self._desk.keyring.prove(text, prefix=prefix)
-            if key is None:
-                raise Unauthenticated("the log-in ended; log in again")
-            return identity_of(key)
-        identity = await self._desk.identify(text)
-        if identity is EVERYBODY:
-            # No client is configured for the gateway: it would take any token for no token.
-            raise Unauthenticated("the key is not one that this server knows")
-        return identity
 
     async def _is_free(self) -> bool:
         """Whether nobody has to show anything."""

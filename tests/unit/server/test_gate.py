@@ -9,7 +9,8 @@ from stoker.app.stoker import Stoker
 from stoker.core.keys import digest_of
 from stoker.server import gate as gates
 from stoker.server.access import Declared, Need, check_declared
-from stoker.server.gate import FAILURES, address_of
+from stoker.server.gate import address_of
+from stoker.server.gateway.desk import FAILURES
 from stoker.server.http import make_server_app
 from stoker.server.keyring import FRESH, USED_EVERY
 from stoker.server.limits import network_of

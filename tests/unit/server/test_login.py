@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from stoker.app.stoker import Stoker
-from stoker.server.gate import CSRF_HEADER, FAILURES, LOGINS
+from stoker.server.gate import CSRF_HEADER, LOGINS
+from stoker.server.gateway.desk import FAILURES
 from stoker.server.http import make_server_app
 from stoker.server.keyring import FRESH
 from stoker.testing import FakeClock

@@ -27,7 +27,7 @@ from stoker.core.job import (
     Outcome,
     Settlement,
 )
-from stoker.core.keys import KEY_PREFIX, Scope
+from stoker.core.keys import KEY_PREFIX, LOGIN_PREFIX, Scope
 from stoker.core.records import StoreInfo
 from stoker.core.store import Store
 from stoker.core.wire import records
@@ -38,6 +38,7 @@ from stoker.server.gateway.authority import Authority, SessionBook
 from stoker.server.gateway.calls import CALLS
 from stoker.server.identity import EVERYBODY, Identity, identity_of
 from stoker.server.keyring import Keyring
+from stoker.server.limits import Buckets
 from stoker.settings import GatewaySettings, LimitSettings
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ MIN_ANSWER = 65_536
 """The least that a client must take in one frame."""
 MARGIN = 32_768
 """Bytes of an answer to an exchange that are not leases, at the most."""
+FAILURES = 10
+"""Wrong keys from one address until it has to wait."""
+FAILURE_RATE = 0.5
+"""Wrong keys a second that one address may show after that."""
 BIG = 65_536
 """Bytes from which parameters are read in a thread: others on the loop go on meanwhile."""
 
@@ -91,19 +96,24 @@ class Desk:
         self._book = SessionBook()
         self.authority = Authority(settings)
         self.keyring = Keyring(run, clock=clock)
+        self._failures = Buckets(rate=FAILURE_RATE, burst=FAILURES, clock=clock)
         self.max_frame = int(settings.frame)
 
     async def admit(
-        self, token: str | None, certificate: Mapping[str, Any] | None = None
+        self,
+        token: str | None,
+        certificate: Mapping[str, Any] | None = None,
+        *,
+        address: str | None = None,
     ) -> Identity:
         """Return who comes in to run jobs; see `identify`.
 
         Raises:
-            Unauthenticated: He proved nothing.
+            Unauthenticated, RateLimited: He proved nothing.
             Forbidden: His key is not for the gateway.
         """
-        identity = await self.identify(token, certificate)
-        if not identity.scopes & {Scope.WORKER, Scope.ADMIN}:
+        identity = await self.identify(token, certificate, address=address)
+        if not identity.scopes & {Scope.WORKER, Scope.ADMIN} or identity.login:
             raise Forbidden(
                 f"the key {identity.name!r} may not run jobs: the gateway takes keys with the "
                 "scope worker, or admin"
@@ -111,29 +121,60 @@ class Desk:
         return identity
 
     async def identify(
-        self, token: str | None, certificate: Mapping[str, Any] | None = None
+        self,
+        token: str | None,
+        certificate: Mapping[str, Any] | None = None,
+        *,
+        address: str | None = None,
     ) -> Identity:
         """Return who shows this: a client of the configuration, or whoever has a key of the store.
 
         Args:
             token: What he said, if anything.
             certificate: What TLS verified.
+            address: Where he is, to slow down whoever guesses; None where each guess costs a
+                connection.
 
         Raises:
             Unauthenticated: It proves nothing.
+            RateLimited: Too many wrong ones came from that address.
         """
-        if certificate or not (token or "").startswith(f"{KEY_PREFIX}_"):
-            identity = self.authority.identify(token, certificate)
-            if identity is EVERYBODY and await self.keyring.are_any():
-                raise Unauthenticated(
-                    "the gateway asks for a key and got none that it knows; set STOKER_TOKEN, or "
-                    "put ?token_file=PATH into the URL"
-                )
-            return identity
-        key = await self.keyring.prove(token or "")
+        prefix = (token or "").partition("_")[0]
+        if certificate or prefix not in {KEY_PREFIX, LOGIN_PREFIX}:
+            return await self._configured(token, certificate, address)
+        if address is not None and not self.keyring.remembers(token or "", prefix=prefix):
+            # Before the look at the store: whoever guesses costs it nothing.
+            self._failures.check(address)
+        key = await self.keyring.prove(token or "", prefix=prefix)
         if key is None:
-            raise Unauthenticated("the key is not known, ran out, or was revoked")
+            what = "log-in" if prefix == LOGIN_PREFIX else "key"
+            raise self.wrong(f"the {what} is not known, ran out, or was revoked", address)
         return identity_of(key)
+
+    async def _configured(
+        self, token: str | None, certificate: Mapping[str, Any] | None, address: str | None
+    ) -> Identity:
+        try:
+            identity = self.authority.identify(token, certificate)
+        except Unauthenticated as error:
+            raise (error if token is None else self.wrong(error.message, address)) from None
+        if identity is EVERYBODY and await self.keyring.are_any():
+            message = (
+                "the gateway asks for a key and got none that it knows; set STOKER_TOKEN, or put "
+                "?token_file=PATH into the URL"
+            )
+            raise Unauthenticated(message) if token is None else self.wrong(message, address)
+        return identity
+
+    def wrong(self, message: str, address: str | None) -> Unauthenticated:
+        """Return the error for a wrong proof, having counted it.
+
+        Raises:
+            RateLimited: There were too many.
+        """
+        if address is not None:
+            self._failures.take(address)
+        return Unauthenticated(message)
 
     async def check(self, identity: Identity) -> None:
         """Refuse somebody whose key was revoked, or ran out, since he came.

@@ -19,6 +19,7 @@ from stoker.core.wire.verbs import VERBS
 from stoker.server.errors import error_response, headers_of, status_of
 from stoker.server.gateway.desk import Desk
 from stoker.server.identity import Identity
+from stoker.server.limits import network_of
 
 PREFIX = "/gateway/v1"
 PATHS = frozenset(f"{PREFIX}/{verb}" for verb in (HELLO, *VERBS))
@@ -45,7 +46,7 @@ class HttpGateway:
         verb = scope["path"].rpartition("/")[2]
         try:
             # Before the body: of a stranger nothing is read.
-            identity = await self._desk.admit(_token(Headers(scope=scope)))
+            identity = await self._desk.admit(_token(Headers(scope=scope)), address=_from(scope))
             params = await self._body(receive)
             answer = await self._answer(verb, identity, params, receive)
         except StokerError as error:
@@ -118,6 +119,11 @@ def _refuse(scope: Scope) -> Response | None:
             "unsupported_media_type", f"send JSON with the header 'Content-Type: {_JSON}'"
         )
     return None
+
+
+def _from(scope: Scope) -> str:
+    client = scope.get("client")
+    return network_of(client[0]) if client else "unknown"
 
 
 def _token(headers: Mapping[str, str]) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from stoker.core.clock import SystemClock
 from stoker.core.errors import (
     Forbidden,
     FrameTooLarge,
@@ -14,6 +15,8 @@ from stoker.core.errors import (
     LeaseLost,
     OutcomeUnknown,
     PayloadTooLarge,
+    RateLimited,
+    Unauthenticated,
     Unsupported,
 )
 from stoker.core.events import Event, Kind
@@ -25,7 +28,7 @@ from stoker.core.job import (
     Settled,
     Settlement,
 )
-from stoker.core.keys import Scope
+from stoker.core.keys import Scope, make_key
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery, Page, Term
 from stoker.core.store import Store
@@ -33,8 +36,9 @@ from stoker.core.wire import records, verbs
 from stoker.core.wire.frames import MAX_ANSWER
 from stoker.core.wire.messages import Hello
 from stoker.server.gateway import calls, scopes
-from stoker.server.gateway.desk import BIG, Desk
+from stoker.server.gateway.desk import BIG, FAILURES, Desk
 from stoker.server.identity import EVERYBODY, Identity
+from stoker.server.keyring import FRESH
 from stoker.settings import GatewaySettings, LimitSettings
 from stoker.stores.memory import MemoryStore
 from stoker.testing import FakeClock, FaultyStore
@@ -346,3 +350,80 @@ async def test_what_the_store_says_is_what_the_client_hears(fake_clock: FakeCloc
 async def test_an_unknown_verb_is_refused(counter: Counter) -> None:
     with pytest.raises(Unsupported, match="known are"):
         await counter.desk.answer(EVERYBODY, "drop", msgspec.Raw(b"{}"), most=MAX_ANSWER)
+
+
+async def new_key(counter: Counter, *scopes: str, queues: tuple[str, ...] = ()) -> tuple[str, str]:
+    spec, text = make_key(SystemClock(), name=scopes[0], scopes=scopes, queues=queues)
+    await counter.store.put_keys([spec])
+    return spec.id, text
+
+
+async def test_a_key_of_the_store_lets_workers_in_with_its_queues(counter: Counter) -> None:
+    _, worker = await new_key(counter, "worker", queues=("print",))
+    _, admin = await new_key(counter, "admin")
+    found = await counter.desk.admit(worker)
+    assert (found.gateway_scope, found.queues) == ("worker", frozenset({"print"}))
+    assert (await counter.desk.admit(admin)).gateway_scope == "full"
+
+
+@pytest.mark.parametrize("scope", ["read", "submit", "operate"])
+async def test_a_key_for_other_things_lets_no_worker_in(counter: Counter, scope: str) -> None:
+    _, text = await new_key(counter, scope)
+    with pytest.raises(Forbidden, match="scope worker, or admin"):
+        await counter.desk.admit(text)
+
+
+async def test_once_the_store_has_a_key_nobody_is_everybody(counter: Counter) -> None:
+    assert await counter.desk.admit(None) is EVERYBODY
+    await new_key(counter, "read")
+    counter.desk.keyring.forget()
+    for token in (None, "whatever", "stk_x"):
+        with pytest.raises(Unauthenticated):
+            await counter.desk.admit(token)
+
+
+async def test_a_revoked_key_is_refused_at_the_next_request(
+    counter: Counter, fake_clock: FakeClock
+) -> None:
+    key_id, text = await new_key(counter, "worker")
+    identity = await counter.desk.admit(text)
+    await counter.beat("s", identity)
+    await counter.store.put_keys(revoke=[key_id])
+    fake_clock.advance(FRESH)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await counter.beat("s", identity)
+    with pytest.raises(Unauthenticated):
+        await counter.desk.admit(text)
+
+
+async def test_sessions_belong_to_a_key_and_not_to_its_name(
+    counter: Counter, fake_clock: FakeClock
+) -> None:
+    key_id, text = await new_key(counter, "worker")
+    await counter.beat("s", await counter.desk.admit(text))
+    await counter.store.put_keys(revoke=[key_id])
+    fake_clock.advance(FRESH)
+    _, other = await new_key(counter, "worker")
+    with pytest.raises(LeaseLost):
+        await counter.beat("s", await counter.desk.admit(other))
+
+
+async def test_wrong_tokens_slow_their_address_down_and_not_those_who_were_seen(
+    counter: Counter,
+) -> None:
+    _, text = await new_key(counter, "worker")
+    await counter.desk.admit(text, address="192.0.2.1")
+    for _ in range(FAILURES):
+        with pytest.raises(Unauthenticated):
+            await counter.desk.admit("stk_wrong", address="192.0.2.1")
+    with pytest.raises(RateLimited):
+        await counter.desk.admit("stk_wrong", address="192.0.2.1")
+    await counter.desk.admit(text, address="192.0.2.1")
+    with pytest.raises(Unauthenticated):
+        await counter.desk.admit("stk_wrong", address="192.0.2.2")
+
+
+async def test_a_worker_sees_and_makes_no_keys(counter: Counter) -> None:
+    for verb in ("keys", "put_keys"):
+        with pytest.raises(Forbidden):
+            await counter.ask(verbs.VERBS[verb], EXAMPLES[verb], ROVER)
