@@ -17,14 +17,25 @@ local function count(k, outcome, waited, ran)
   found[3] = found[3] + (ran or 0)
 end
 
+local MARKS = {waited = {}, ran = {}}
+for number = 0, X.CLASSES do
+  MARKS.waited[number], MARKS.ran[number] = 'waited_' .. number, 'ran_' .. number
+end
+
 -- Counts the class that a duration falls into; the mirror of `stoker.core.spread.class_of`.
-local function spread(k, kind, seconds)
+local function spread(h, kind, seconds)
   local number = 0
   if seconds > 0.001 then
     local mantissa, exponent = math.frexp(seconds * 1000)
     number = math.min(mantissa > 0.5 and exponent or exponent - 1, X.CLASSES)
   end
-  count(k, kind .. number)
+  local mark = MARKS[kind][number]
+  local found = h.counts[mark]
+  if found then
+    found[1] = found[1] + 1
+  else
+    h.counts[mark] = {1, 0, 0}
+  end
   W.summed[kind] = (W.summed[kind] or 0) + seconds
 end
 
@@ -49,18 +60,21 @@ end
 local function write_minute()
   if next(W.counted) == nil then return end
   local key = W.p .. K.MINUTE .. string.format('%d', math.floor(W.now / 60) * 60)
-  local new = false
+  local new, totals = false, {}
   for h in pairs(W.counted) do
     for outcome, sums in pairs(h.counts) do
       local cell = outcome .. h.cell
       new = redis.call('HINCRBY', key, 'n:' .. cell, sums[1]) == sums[1] or new
       if sums[2] ~= 0 then redis.call('HINCRBYFLOAT', key, 'w:' .. cell, sums[2]) end
       if sums[3] ~= 0 then redis.call('HINCRBYFLOAT', key, 'r:' .. cell, sums[3]) end
-      redis.call('HINCRBY', W.p .. K.TOTALS, outcome, sums[1])
+      totals[outcome] = (totals[outcome] or 0) + sums[1]
     end
   end
   for kind, seconds in pairs(W.summed) do
-    redis.call('HINCRBY', W.p .. K.TOTALS, kind .. 'us', string.format('%.0f', seconds * 1e6))
+    totals[kind .. '_us'] = math.floor(seconds * 1e6 + 0.5)
+  end
+  for name, n in pairs(totals) do
+    redis.call('HINCRBY', W.p .. K.TOTALS, name, string.format('%.0f', n))
   end
   if new then redis.call('EXPIRE', key, X.MINUTE_KEEP) end
 end

@@ -86,8 +86,9 @@ local function end_try(k, outcome, error, ran_for)
   local waited = r[F.LEASED_AT] - r[F.TRY_DUE_AT]
   local ran = r[F.STARTED_AT] and W.now - r[F.STARTED_AT]
   count(k, outcome, waited, ran)
-  spread(k, 'waited_', waited)
-  if ran then spread(k, 'ran_', ran) end
+  local h = head(r)
+  spread(h, 'waited', waited)
+  if ran then spread(h, 'ran', ran) end
   touch(k)
 end
 
