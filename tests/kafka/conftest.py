@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from stoker.brokers.kafka import KafkaBroker
+from stoker.brokers.kafka.line import Line
 from stoker.core.broker import Delivery, Ring
 from stoker.core.job import Priority
 from stoker.testing import wait_until
@@ -102,3 +103,9 @@ async def hear(
 def ids_of(deliveries: list[Delivery]) -> list[str]:
     """Return the jobs that were rung for, in the order of arrival."""
     return [job for delivery in deliveries for job in delivery.ring.ids]
+
+
+def line_of(broker: KafkaBroker) -> Line:
+    """Return what is behind an open broker."""
+    assert broker._line is not None
+    return broker._line

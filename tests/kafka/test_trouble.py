@@ -11,7 +11,7 @@ import pytest
 
 from stoker.brokers.kafka import KafkaBroker
 from stoker.brokers.kafka.broker import CLOSE_WITHIN
-from stoker.brokers.kafka.line import OUTBOX, Line
+from stoker.brokers.kafka.line import OUTBOX
 from stoker.testing import wait_until
 from tests.kafka.conftest import (
     SLOW,
@@ -19,6 +19,7 @@ from tests.kafka.conftest import (
     fresh_url,
     hear,
     ids_of,
+    line_of,
     listening,
     namespace_of,
     ring,
@@ -185,7 +186,7 @@ async def test_a_backlog_of_old_rings_is_read_in_bounded_memory(server: KafkaSer
         await wait_until(lambda: outside.status().rung == 1, "the topic is there", timeout=SLOW)
         for start in range(0, 30_000, 5_000):
             outside.ring([ring(start + number) for number in range(5_000)])
-            await wait_until(lambda: _line(outside).unsent() == 0, "sent", timeout=SLOW)
+            await wait_until(lambda: line_of(outside).unsent() == 0, "sent", timeout=SLOW)
         assert outside.status().dropped == 0
         async with KafkaBroker(url) as broker:
             heard: set[str] = set()
@@ -245,8 +246,3 @@ def test_a_forked_child_neither_hangs_nor_rings(server: KafkaServer, end: str) -
     )  # fmt: skip
 
     assert ended.stdout == "the child ended with 3 heard 1\n", ended.stderr
-
-
-def _line(broker: KafkaBroker) -> Line:
-    assert broker._line is not None
-    return broker._line

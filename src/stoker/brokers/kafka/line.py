@@ -156,7 +156,7 @@ class Line:
         ear = self._ear
         return BrokerStatus(
             scheme="kafka",
-            connected=not error,
+            connected=self._pulse.beats and not error,
             server=self._pulse.server,
             error=self._conceal(error),
             rung=self._rung + self._sent,

@@ -29,7 +29,7 @@ class Pulse:
     Attributes:
         beats: Whether the last question was answered.
         server: Who answered.
-        fault: Why nobody did.
+        fault: Why nobody did; empty until that is known.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,7 +39,7 @@ class Pulse:
         self._cause = ""
         self.beats = False
         self.server = ""
-        self.fault = "it was not reached yet"
+        self.fault = ""
 
     def step(self, producer: Producer, topic: Callable[[], str | None]) -> None:
         """Ask when it is time. Waits for the answer, for `PATIENCE` seconds at most.
@@ -51,7 +51,9 @@ class Pulse:
         if self._clock.monotonic() < self._next:
             return
         try:
-            producer.list_topics(topic() or _OFFSETS, timeout=PATIENCE if self.beats else SOON)
+            # The first one may have to wait for the connection.
+            patient = self.beats or not self.fault
+            producer.list_topics(topic() or _OFFSETS, timeout=PATIENCE if patient else SOON)
         except KafkaException as error:
             self._miss(self._cause or words_of(error))
         else:
