@@ -29,7 +29,7 @@ STORES = (
     "https",
 )
 """The schemes that `open_store` takes."""
-BROKERS = ("amqp", "amqps")
+BROKERS = ("amqp", "amqps", "kafka", "kafkas")
 """The schemes that `open_broker` takes."""
 CONNECT = 10.0
 """Seconds for which `examine_broker` waits for a connection."""
@@ -77,7 +77,8 @@ def open_broker(url: str, *, clock: Clock | None = None) -> Broker:
     Args:
         url: ``amqp://user:password@host:5672/vhost`` for RabbitMQ, ``amqps://`` with ``?ca=FILE``
             for TLS, with ``?namespace=NAME`` for another namespace than ``stoker``.
-        clock: Chance; the system's if not given.
+            ``kafka://host:9092,host:9092`` for Kafka, ``kafkas://user:password@host`` for TLS.
+        clock: Time and chance; the system's if not given.
 
     Raises:
         InvalidConfig: Not a URL of a broker.
@@ -86,6 +87,8 @@ def open_broker(url: str, *, clock: Clock | None = None) -> Broker:
     clock = clock or SystemClock()
     if urlsplit(url).scheme in {"amqp", "amqps"}:
         return _rabbitmq(url, clock)
+    if urlsplit(url).scheme in {"kafka", "kafkas"}:
+        return _kafka(url, clock)
     raise InvalidConfig(
         f"the broker is {masked(url)!r}; expected a URL that begins with one of "
         + ", ".join(f"{name}://" for name in BROKERS),
@@ -239,6 +242,18 @@ def _rabbitmq(url: str, clock: Clock) -> Broker:
             url=masked(url),
         ) from None
     return RabbitBroker(url, clock=clock)
+
+
+def _kafka(url: str, clock: Clock) -> Broker:
+    try:
+        from stoker.brokers.kafka import KafkaBroker
+    except ImportError as error:
+        raise MissingExtra(
+            f"the broker is {masked(url)!r}, and the driver for Kafka is not installed ({error}); "
+            "install it with: pip install 'stoker[kafka]'",
+            url=masked(url),
+        ) from None
+    return KafkaBroker(url, clock=clock)
 
 
 def _postgres(url: str, clock: Clock) -> Store:

@@ -55,6 +55,8 @@ class Pulse:
             patient = self.beats or not self.fault
             producer.list_topics(topic() or _OFFSETS, timeout=PATIENCE if patient else SOON)
         except KafkaException as error:
+            # The causes are told by events, which were not served meanwhile.
+            producer.poll(0)
             self._miss(self._cause or words_of(error))
         else:
             self.beats, self.fault, self._cause = True, "", ""
