@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 from cryptography import x509
 
 from stoker.brokers.kafka import KafkaBroker
@@ -58,6 +66,19 @@ def url(server: KafkaServer, user: str, password: str, ca: Path, **options: str)
     return (
         f"kafkas://{user}:{password}@127.0.0.1:{server.port}/"
         f"?ssl.ca.location={ca}&partitions=2{more}"
+    )
+
+
+def administrator(server: KafkaServer, office: Office) -> AdminClient:
+    """Return a client that may do everything."""
+    return server.administrator(
+        {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "admin",
+            "sasl.password": ADMIN,
+            "ssl.ca.location": str(office.file),
+        }
     )
 
 
@@ -116,18 +137,35 @@ async def test_what_one_may_not_make_is_named_with_what_to_do(
     assert "kafka-topics.sh --create --topic stoker.mail --partitions 2" in error
 
 
+async def test_the_permissions_that_the_guide_names_are_enough(
+    guarded: KafkaServer, office: Office
+) -> None:
+    operations = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.CREATE
+    topics = (ResourceType.TOPIC, "site.", ResourcePatternType.PREFIXED)
+    group = (ResourceType.GROUP, "site", ResourcePatternType.LITERAL)
+    allowed = [(topics, operation) for operation in operations] + [(group, AclOperation.READ)]
+    admin = administrator(guarded, office)
+    answers = admin.create_acls(
+        [
+            AclBinding(*what, "User:guest", "*", operation, AclPermissionType.ALLOW)
+            for what, operation in allowed
+        ]
+    )
+    for answer in answers.values():
+        answer.result(timeout=SLOW)
+    address = url(guarded, "guest", GUEST, office.file, namespace="site")
+    async with KafkaBroker(address) as broker:
+        await attend(broker)
+        broker.ring([ring("job")])
+        found = await hear(broker, 1)
+
+    assert ids_of(found) == ["job"]
+
+
 async def test_a_topic_that_an_operator_made_is_used_as_it_is(
     guarded: KafkaServer, office: Office
 ) -> None:
-    admin = guarded.administrator(
-        {
-            "security.protocol": "SASL_SSL",
-            "sasl.mechanism": "PLAIN",
-            "sasl.username": "admin",
-            "sasl.password": ADMIN,
-            "ssl.ca.location": str(office.file),
-        }
-    )
+    admin = administrator(guarded, office)
     made = admin.create_topics([NewTopic("own.default", num_partitions=1, replication_factor=1)])
     made["own.default"].result(timeout=SLOW)
     address = url(guarded, "admin", ADMIN, office.file, namespace="own")
