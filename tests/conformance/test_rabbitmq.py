@@ -1,18 +1,28 @@
-"""RabbitMQ, against every promise of brokers, on a real server."""
+"""RabbitMQ, against every promise of brokers, and a store behind it against every one of stores."""
 
 import asyncio
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
 import pytest
 
 from stoker.brokers.rabbitmq import RabbitBroker
+from stoker.brokers.ringing import RingingStore
 from stoker.core.broker import Broker
-from stoker.core.clock import SystemClock
-from stoker.testing.conformance import BrokerCapabilities, BrokerConformance, BrokerWorld
+from stoker.core.clock import Clock, SystemClock
+from stoker.core.store import Store
+from stoker.stores.sqlite import SQLiteStore
+from stoker.testing.conformance import (
+    BrokerCapabilities,
+    BrokerConformance,
+    BrokerWorld,
+    StoreConformance,
+)
 from tests.servers.rabbitmq import PASSWORD, RabbitMQ
 
 _numbers = itertools.count()
@@ -42,6 +52,7 @@ class RabbitWorld:
         self._server.resume()
 
 
+@pytest.mark.engine("amqp")
 class TestRabbitMQ(BrokerConformance):
     """A namespace for each test, on one server for all."""
 
@@ -61,3 +72,36 @@ class TestRabbitMQ(BrokerConformance):
     @asynccontextmanager
     async def open_world(self) -> AsyncIterator[BrokerWorld]:
         yield RabbitWorld(self.server)
+
+
+@pytest.mark.timeout(600)  # each story of the model opens connections of its own
+class TestSQLiteWithRabbitMQ(StoreConformance):
+    """The default store, rung for through a real server: nothing may be different."""
+
+    server: ClassVar[RabbitMQ]
+    worlds: ClassVar[dict[str, RabbitWorld]] = {}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _server(cls) -> Iterator[None]:
+        cls.server = RabbitMQ()
+        try:
+            cls.server.start()
+            yield
+        finally:
+            cls.server.close()
+
+    @asynccontextmanager
+    async def open_store(self, clock: Clock) -> AsyncIterator[Store]:
+        world = RabbitWorld(self.server)
+        with tempfile.TemporaryDirectory() as folder:
+            inner = SQLiteStore(str(Path(folder) / "stoker.db"), clock=clock)
+            async with RingingStore(inner, world.handle()) as store:
+                self.worlds[store.info.id] = world
+                yield store
+
+    @asynccontextmanager
+    async def open_second(self, store: Store, clock: Clock) -> AsyncIterator[Store]:
+        inner = SQLiteStore(store.info.details["path"], clock=clock)
+        async with RingingStore(inner, self.worlds[store.info.id].handle()) as second:
+            yield second

@@ -4,6 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+from aiormq.abc import AbstractChannel, ChannelFrame
+from pamqp.base import Frame
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
 
 from stoker.brokers.rabbitmq import RabbitBroker
 from stoker.brokers.ringing import RingingStore
@@ -137,22 +143,32 @@ async def test_a_backlog_of_stale_rings_is_drained_without_one_execution(
             body = msgspec.json.encode(
                 Ring(store.info.id, "default", Priority.MEDIUM, ("gone-long-ago",))
             )
-            for _ in range(STALE):
-                await channel.basic_publish(body, routing_key=name)
+            await publish(channel, name, body, STALE)
             await wait_until(lambda: _count(channel, name, STALE), "all are there", timeout=SOON)
             worker.start()
             await wait_until(lambda: _count(channel, name, 0), "all are drained", timeout=SOON)
             assert worker.worker.finished == 0
             # A ring that means something still gets through.
             await worker.ended(await worker.submit("noop"))
-            assert store.broker_status().heard >= STALE
             assert isinstance(store.inner, DeafStore)
             # One look for each full buffer, not one for each ring.
             assert store.inner.calls["exchange"] < STALE / 100
 
 
-async def _count(channel: object, name: str, wanted: int) -> bool:
-    found = await length(channel, name)  # type: ignore[arg-type]
+async def publish(channel: AbstractChannel, name: str, body: bytes, times: int) -> None:
+    """Send one message again and again, encoded once."""
+    frames: list[Frame | ContentHeader | ContentBody | Heartbeat] = [
+        Basic.Publish(routing_key=name),
+        ContentHeader(body_size=len(body), properties=Basic.Properties(delivery_mode=1)),
+        ContentBody(body),
+    ]
+    once = ChannelFrame.marshall(channel.number, frames).payload
+    for _ in range(times // 1_000):
+        await channel.connection.write_queue.put(ChannelFrame(once * 1_000, should_close=False))
+
+
+async def _count(channel: AbstractChannel, name: str, wanted: int) -> bool:
+    found = await length(channel, name)
     return found >= wanted if wanted else found == 0
 
 

@@ -21,6 +21,9 @@ from stoker.core.clock import Clock
 FAREWELL = 2.0
 """Seconds for the last rings when a broker is closed."""
 
+SILENCE = 60.0
+"""Seconds between two outages that are logged: a connection that comes and goes is one trouble."""
+
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +51,8 @@ class RabbitBroker:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_open = False
         self._was_told = False
+        self._silent_until = float("-inf")
+        self._clock = clock
 
     async def __aenter__(self) -> Self:
         """See `Broker.__aenter__`."""
@@ -118,6 +123,10 @@ class RabbitBroker:
             self._voice.give_up()
         if status.error and not status.connected and not self._was_told:
             self._was_told = True
+            now = self._clock.monotonic()
+            if now < self._silent_until:
+                return
+            self._silent_until = now + SILENCE
             log.warning(
                 "no broker, workers look by themselves: %s; it is tried again", status.error
             )

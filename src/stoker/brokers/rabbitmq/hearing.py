@@ -3,7 +3,7 @@
 *Prefetch* is bounded for the whole process, so that nobody hoards rings, and so is memory.
 *Priority* is strict with an escape: of what has arrived the urgent goes first, and one in `ESCAPE`
 goes by age alone. *Acknowledging* is done in runs: one frame for all deliveries up to the first
-that is not done yet.
+that is not done yet. A *backlog* of rings from a time in which nobody was idle is thrown away.
 """
 
 import asyncio
@@ -24,6 +24,9 @@ PREFETCH = 6_000
 """The most deliveries that are not done in this process, over all its queues."""
 PREFETCH_LEAST = 20
 """The least for one queue and priority, however many there are."""
+BACKLOG = 2_000
+"""More rings than this in a queue to which nobody listened are thrown away for one look: whoever
+becomes idle looks by himself, so they would wake somebody for what he has seen."""
 ESCAPE = 8
 """One delivery in so many goes by age alone."""
 
@@ -124,11 +127,24 @@ class Hearing:
             most = max(PREFETCH_LEAST, PREFETCH // len(wanted))
             await channel.basic_qos(prefetch_count=most)
         for name in new:
-            await self._declaring.declare(channel, name)
+            state = await self._declaring.declare(channel, name)
+            if (state.message_count or 0) > BACKLOG and not state.consumer_count:
+                await self._throw_away(channel, name)
             answer = await channel.basic_consume(name, self._hear)
             self._consumers[name] = answer.consumer_tag or ""
         # What was on its way while consumers were cancelled.
         self._give_back_others()
+
+    async def _throw_away(self, channel: AbstractChannel, name: str) -> None:
+        """Look once instead of hearing thousands of rings that nobody was idle to hear."""
+        last = await channel.basic_get(name, no_ack=True)
+        await channel.queue_purge(name)
+        ring = _read(last.body)
+        if ring is not None:
+            look = msgspec.structs.replace(ring, ids=())
+            self._lanes[ring.priority.rank].append(Delivery(look, _Tag(0, 0)))
+            self.heard += 1
+            self._arrived.set()
 
     async def _finish(self, channel: AbstractChannel) -> None:
         """Acknowledge what is done, in runs, and return what nobody here wants."""
@@ -156,11 +172,8 @@ class Hearing:
     async def _hear(self, message: DeliveredMessage) -> None:
         number = message.delivery_tag or 0
         self._unfinished[number] = None
-        try:
-            ring = _decode(message.body)
-        except msgspec.MsgspecError:
-            ring = None
-        if ring is None or len(ring.ids) > MAX_IDS:
+        ring = _read(message.body)
+        if ring is None:
             # Not from us: nobody can use it, and it must not come again.
             self._finished.add(number)
             self._changed.set()
@@ -193,6 +206,15 @@ class Hearing:
             if tag == frame.consumer_tag:
                 del self._consumers[name]
         self._changed.set()
+
+
+def _read(body: bytes) -> Ring | None:
+    """Return the ring in a message; None if it is none of ours."""
+    try:
+        ring = _decode(body)
+    except msgspec.MsgspecError:
+        return None
+    return ring if len(ring.ids) <= MAX_IDS else None
 
 
 def _number(delivery: Delivery) -> int:

@@ -113,11 +113,11 @@ class Line:
                 for end in ends:
                     end.add_done_callback(lambda _: _cut(scope))
                 await self._use(channel)
-        except TimeoutError:
-            if not scope.expired():
-                raise
+        except LOST as error:
+            # What the server said is a better reason than what the next call met.
             reasons = [end.exception() for end in ends if end.done() and not end.cancelled()]
-            self._lost(next((reason for reason in reasons if reason is not None), None))
+            said = [reason for reason in reasons if reason is not None]
+            self._lost(said[0] if said else None if scope.expired() else error)
 
     def _lost(self, error: BaseException | None) -> None:
         self.error = describe(error, self._address)

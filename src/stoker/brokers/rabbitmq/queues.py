@@ -13,6 +13,7 @@ too many rings the newest are worth most, and the publisher learns nothing that 
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelPreconditionFailed
+from pamqp.commands import Queue
 
 MESSAGE_TTL = 60_000
 """Milliseconds."""
@@ -35,17 +36,16 @@ class Declaring:
         """Begin without knowledge."""
         self._others: set[str] = set()
 
-    async def declare(self, channel: AbstractChannel, name: str) -> None:
-        """Make a queue unless it exists.
+    async def declare(self, channel: AbstractChannel, name: str) -> Queue.DeclareOk:
+        """Make a queue unless it exists; return what is in it, and how many listen.
 
         Raises:
             AMQPError: It cannot be had. One with other settings can, on the next channel.
         """
         if name in self._others:
-            await channel.queue_declare(name, passive=True)
-            return
+            return await channel.queue_declare(name, passive=True)
         try:
-            await channel.queue_declare(name, durable=True, arguments={**_ARGUMENTS})
+            return await channel.queue_declare(name, durable=True, arguments={**_ARGUMENTS})
         except ChannelPreconditionFailed:
             # Of another version of Stoker, or of an operator who knows better.
             self._others.add(name)
