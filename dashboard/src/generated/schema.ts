@@ -581,6 +581,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/scaling": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Scaling
+         * @description Return how much work waits and runs, for scalers such as KEDA: scale on `total`.
+         *
+         *     What runs counts too, so that no worker is taken away from its job; jobs that are not due yet,
+         *     and those of paused queues, do not.
+         */
+        get: operations["get_scaling"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/scheduled-jobs": {
         parameters: {
             query?: never;
@@ -1211,6 +1234,21 @@ export interface components {
             scanned: number;
         };
         /**
+         * Demand
+         * @description The work of some queues, and who is there to do it.
+         */
+        Demand: {
+            oldest_age: number | null;
+            queues: {
+                [key: string]: components["schemas"]["QueueDemand"];
+            };
+            running: number;
+            slots: number;
+            total: number;
+            waiting: number;
+            workers: number;
+        };
+        /**
          * Dropped
          * @description What a drop did.
          */
@@ -1659,6 +1697,16 @@ export interface components {
          */
         Purged: {
             purged: number;
+        };
+        /**
+         * QueueDemand
+         * @description The work of one queue.
+         */
+        QueueDemand: {
+            oldest_age: number | null;
+            running: number;
+            total: number;
+            waiting: number;
         };
         /**
          * QueueList
@@ -4883,6 +4931,74 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_scaling: {
+        parameters: {
+            query?: {
+                /** @description Only these queues; repeatable. */
+                queue?: string[] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Demand"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from stoker.app.demand import Demand
 from stoker.app.explain import Explanation
 from stoker.app.graph import GraphBody
 from stoker.app.keys import KeyView, NewKey
@@ -45,6 +46,7 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     Overview,
     Frame,
     ActivityView,
+    Demand,
     schemas.QueueList,
     schemas.LimitBody,
     schemas.Purged,

@@ -39,6 +39,7 @@ EXPECTED = """
     POST /api/v1/queues/{name}/limit
     POST /api/v1/queues/{name}/pause
     POST /api/v1/queues/{name}/resume
+    GET /api/v1/scaling
     GET POST /api/v1/scheduled-jobs
     DELETE GET PATCH /api/v1/scheduled-jobs/{name}
     POST /api/v1/scheduled-jobs/{name}/pause

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from stoker.app.demand import Demand, demand
 from stoker.app.stats import Stats, summarize
 from stoker.app.stoker import Stoker
 from stoker.server.access import Need, needs
@@ -28,6 +29,26 @@ async def get_stats(request: Request, window: Window = 300) -> Response:
     sessions = await caller.run(lambda store: store.sessions())
     queues = await caller.run(lambda store: store.queues())
     return reply(summarize(counts, sessions, queues, window=window))
+
+
+@router.get("/scaling", responses=answers(Demand))
+@needs(Need.READ)
+async def get_scaling(
+    request: Request,
+    queue: Annotated[
+        list[str] | None, Query(description="Only these queues; repeatable.", max_length=100)
+    ] = None,
+) -> Response:
+    """Return how much work waits and runs, for scalers such as KEDA: scale on `total`.
+
+    What runs counts too, so that no worker is taken away from its job; jobs that are not due yet,
+    and those of paused queues, do not.
+    """
+    caller = Caller(request)
+    counts = await caller.run(lambda store: store.counts())
+    queues = await caller.run(lambda store: store.queues())
+    sessions = await caller.run(lambda store: store.sessions())
+    return reply(demand(counts, queues, sessions, only=queue or ()))
 
 
 @router.get("/tasks", responses=answers(TaskList))
