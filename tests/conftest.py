@@ -17,6 +17,8 @@ NEED_SERVERS = (
     "conformance/test_rabbitmq.py",
     "conformance/test_redis.py",
     "conformance/test_remote.py",
+    "deploy/test_scripts.py",
+    "deploy/test_units.py",
     "gateway",
     "integration/test_clear_errors.py",
     "rabbitmq",

@@ -115,3 +115,9 @@ def test_a_secret_is_not_shown_by_accident(tmp_path: Path) -> None:
 )
 def test_urls_are_shown_without_passwords(url: str, shown: str) -> None:
     assert masked(url) == shown
+
+
+def test_an_empty_broker_in_the_environment_is_none(tmp_path: Path) -> None:
+    assert load(env={"STOKER_BROKER": ""}, folder=tmp_path).settings.broker is None
+    given = load(env={"STOKER_BROKER": "amqp://mars"}, folder=tmp_path)
+    assert given.settings.broker == "amqp://mars"

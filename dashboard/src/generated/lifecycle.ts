@@ -1,5 +1,5 @@
 // Written by scripts/generate_dashboard.py from stoker/core/lifecycle.py. Do not edit.
-// The API's description that schema.ts was made from: d62ec6d9cc09269a
+// The API's description that schema.ts was made from: aa59fcadcb8f6057
 
 export const STATES = ["blocked", "scheduled", "queued", "assigned", "running", "retry_queued", "completed", "dead_letter", "cancelled"] as const;
 export type State = (typeof STATES)[number];

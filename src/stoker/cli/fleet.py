@@ -228,7 +228,7 @@ def check_shared(shell: Shell) -> None:
 
 
 async def _run(shell: Shell) -> None:
-    from stoker.cli.loop import on_stop
+    from stoker.cli.loop import on_stop, ready
     from stoker.fleet.running import run_fleet
     from stoker.fleet.supervisor import Supervisor
 
@@ -245,6 +245,7 @@ async def _run(shell: Shell) -> None:
             env=to_children(worker_words(shell), shell.config),
         )
         with on_stop(supervisor.stop):
+            ready()
             await run_fleet(
                 store,
                 supervisor,

@@ -24,7 +24,12 @@ def to_children(given: Mapping[str, Any], config: str | None) -> dict[str, str]:
     said = dict(given)
     if config is not None:
         said[CONFIG] = config
+    from stoker.settings import OF_SUPERVISORS
+
     environment = dict(os.environ)  # noqa: TID251 - handed on as it is, nothing is read from it
+    for name in OF_SUPERVISORS:
+        # The supervisor does not know the child, and would not hear it.
+        environment.pop(name, None)
     environment[VARIABLE] = json.dumps(said)
     return environment
 

@@ -49,10 +49,11 @@ async def _run(app: "Stoker", name: str) -> None:
 
 async def _keep(app: "Stoker", store: "Store", name: str) -> None:
     from stoker.app.running import build_keeper
-    from stoker.cli.loop import on_stop
+    from stoker.cli.loop import on_stop, ready
 
     keeper = build_keeper(app, store, name=name)
     logger.info("keeper %s starts", name)
     with on_stop(keeper.stop):
+        ready()
         await keeper.run()
     logger.info("keeper %s ended", name)

@@ -155,8 +155,11 @@ async def _run(shell: Shell, *, insecure: bool, keeper: bool) -> None:
 
 
 def _announce(app: "Stoker", gateway: "Listener | None") -> "Callable[[Listener], None]":
+    from stoker.cli.loop import ready
+
     def announce(listener: "Listener") -> None:
         logger.info("server listens on %s, store %s", listener.url, masked(app.settings.store))
+        ready()
         if gateway is not None:
             logger.info("remote workers come in at %s", gateway.url)
 

@@ -90,7 +90,10 @@ def read_queues(words: tuple[str, ...]) -> dict[str, int]:
 
 
 def _announce(shell: Shell, worker: "Worker") -> None:
+    from stoker.cli.loop import ready
+
     settings = shell.settings
+    ready()
     logger.info(
         "worker %s starts: %d jobs at once from %s, store %s",
         worker.name,

@@ -2,15 +2,16 @@
 
 import difflib
 import fnmatch
+import platform
 from typing import TYPE_CHECKING
 
 import click
 
-from stoker.cli.exits import DONE
+from stoker.cli.exits import DONE, FAILED
 from stoker.cli.shell import Shell, common, json_option
 from stoker.cli.text import since
 from stoker.core.duration import when
-from stoker.core.errors import WorkerNotFound
+from stoker.core.errors import Unavailable, WorkerNotFound
 from stoker.core.job import Command, SessionInfo
 
 if TYPE_CHECKING:
@@ -75,6 +76,46 @@ def stop(shell: Shell, *, names: tuple[str, ...], everyone: bool, now: bool) -> 
     return DONE
 
 
+@workers.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--ignore-outage", is_flag=True, help="A store that is away is not the workers' fault."
+)
+@json_option
+@common()
+def check(shell: Shell, *, names: tuple[str, ...], ignore_outage: bool) -> int:
+    """Check that workers live: ends with 0 if they do, else with 1.
+
+    NAME is a name, an id, or a pattern; without one, the workers of this host are meant, which in a
+    container is the one that runs there. A worker lives as long as its beats arrive in time,
+    draining or not. For health checks where there is no HTTP.
+    """
+
+    async def work(_: "Stoker", store: "Store") -> tuple[list[SessionInfo], "datetime"]:
+        return await store.sessions(), (await store.counts()).now
+
+    try:
+        sessions, now = shell.run(work)
+    except Unavailable as error:
+        if not ignore_outage:
+            raise
+        # Whoever restarts workers because the store is away has two troubles.
+        shell.out.note(f"nobody knows: {error.message}")
+        return DONE
+    alive = [session for session in sessions if session.expires_at >= now]
+    wanted = names or (f"any on {platform.node()}",)
+    missing = [name for name in names if not any(_is_named(s, name) for s in alive)]
+    if not names and not any(session.host == platform.node() for session in alive):
+        missing = list(wanted)
+    if shell.out.as_json:
+        shell.out.document({"alive": not missing, "missing": missing})
+    elif missing:
+        shell.out.note(f"no living worker: {', '.join(missing)}")
+    else:
+        shell.out.line("alive")
+    return FAILED if missing else DONE
+
+
 def worker_row(session: SessionInfo, now: "datetime") -> tuple[object, ...]:
     """Return a worker as a row of a table."""
     return (
@@ -93,11 +134,15 @@ def worker_row(session: SessionInfo, now: "datetime") -> tuple[object, ...]:
 def _matching(alive: list[SessionInfo], names: tuple[str, ...]) -> list[SessionInfo]:
     chosen: dict[str, SessionInfo] = {}
     for name in names:
-        found = [s for s in alive if name == s.id or fnmatch.fnmatchcase(s.name, name)]
+        found = [session for session in alive if _is_named(session, name)]
         if not found:
             raise _not_found(name, [session.name for session in alive])
         chosen |= {session.id: session for session in found}
     return list(chosen.values())
+
+
+def _is_named(session: SessionInfo, name: str) -> bool:
+    return name == session.id or fnmatch.fnmatchcase(session.name, name)
 
 
 def _not_found(name: str, known: list[str]) -> WorkerNotFound:

@@ -25,9 +25,11 @@ from stoker.settings.sections import (
     WorkerSettings,
 )
 from stoker.settings.showing import shown
+from stoker.settings.supervision import OF_SUPERVISORS, Supervision, supervision
 from stoker.settings.values import Bytes, Seconds, Secret, masked
 
 __all__ = [
+    "OF_SUPERVISORS",
     "PREFIX",
     "Bytes",
     "FleetSettings",
@@ -43,10 +45,12 @@ __all__ = [
     "Section",
     "ServerSettings",
     "Settings",
+    "Supervision",
     "TaskSettings",
     "TracingSettings",
     "WorkerSettings",
     "load",
     "masked",
     "shown",
+    "supervision",
 ]

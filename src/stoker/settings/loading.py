@@ -152,7 +152,9 @@ def _known_keys() -> set[str]:
 
 
 def _from_text(key: str, text: str) -> Any:
-    """Lists and tables in variables: ``a,b`` and ``a=2,b=3``."""
+    """Lists and tables in variables: ``a,b`` and ``a=2,b=3``. An empty broker is none."""
+    if key == "broker":
+        return text or None
     if key == "queues":
         return [part.strip() for part in text.split(",") if part.strip()]
     if key == "worker.queues":
