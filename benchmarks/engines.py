@@ -1,0 +1,250 @@
+"""``python -m benchmarks.engines``: SQLite and PostgreSQL side by side, in one run on one machine.
+
+The PostgreSQL server is one of the tests', started for this run with full durability. What is
+compared is measured in turns, a step here and a step there: a machine that others use changes its
+mood from minute to minute, and neighbours in time share it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import measures, report, workers
+from benchmarks.measures import Sizes
+from benchmarks.tasks import app
+from stoker.connect import open_store
+from stoker.core.clock import SystemClock
+from stoker.core.job import JobSpec, Leased, Outcome, SessionSpec, Settlement
+from stoker.core.lifecycle import State
+from stoker.core.records import MAX_PAGE, JobQuery
+from stoker.core.store import Store
+from tests.servers.postgres import Postgres
+
+FEW = 1_000
+WARM_UP = 5
+"""Exchanges that are not counted."""
+MILLISECOND = 1e-3
+_TABLES = """
+    SELECT relname, n_live_tup, n_dead_tup, pg_total_relation_size(relid), autovacuum_count
+    FROM pg_stat_user_tables WHERE schemaname = %s AND relname IN ('live', 'ended', 'deltas')
+    ORDER BY relname"""
+
+
+@dataclass(frozen=True)
+class Much:
+    """How much is measured besides `Sizes`."""
+
+    many: int = 1_000_000
+    """Jobs in the big backlog."""
+    turns: int = 60
+    """Exchanges with each backlog."""
+    churned: int = 100_000
+    """Jobs that go all the way through one PostgreSQL store."""
+    batch: int = 100
+
+    @classmethod
+    def tiny(cls) -> "Much":
+        """Return the sizes that only show that everything runs."""
+        return cls(many=2_000, turns=3, churned=1_000)
+
+
+class Hand:
+    """One session that settles what it holds and leases as much again."""
+
+    def __init__(self, store: Store, batch: int) -> None:
+        self.store = store
+        self._batch = batch
+        self._clock = SystemClock()
+        self._session = SessionSpec(id=self._clock.new_id(), name="bench")
+        self._held: list[Leased] = []
+
+    async def begin(self) -> None:
+        """Make the session."""
+        await self.store.beat(self._session, (), ttl=86_400)
+
+    async def fill(self, count: int) -> None:
+        """Submit so many jobs."""
+        for start in range(0, count, MAX_PAGE):
+            size = min(MAX_PAGE, count - start)
+            await self.store.submit(
+                [JobSpec(id=self._clock.new_id(), task="nothing") for _ in range(size)]
+            )
+
+    async def turn(self) -> float:
+        """Settle and lease in one exchange; return its seconds."""
+        done = [
+            Settlement(
+                id=job.id,
+                epoch=job.epoch,
+                nonce=job.nonce,
+                outcome=Outcome.COMPLETED,
+                result=b"null",
+                ran_for=0.0,
+            )
+            for job in self._held
+        ]
+        began = self._clock.monotonic()
+        given = await self.store.exchange(
+            self._session.id,
+            done,
+            queues={"default": self._batch},
+            want=self._batch,
+            nonce=self._clock.new_nonce(),
+        )
+        taken = self._clock.monotonic() - began
+        self._held = given.leased
+        if len(given.leased) != self._batch:
+            raise RuntimeError(f"{len(given.leased)} leases instead of {self._batch}")
+        return taken
+
+    async def list(self) -> float:
+        """List a page of what is queued; return the seconds."""
+        began = self._clock.monotonic()
+        await self.store.find(JobQuery(states=(State.QUEUED,)), limit=100)
+        return self._clock.monotonic() - began
+
+
+async def backlog(few: str, many: str, much: Much) -> list[str]:
+    """Compare leasing from a big backlog with leasing from a small one, exchange by exchange."""
+    async with open_store(few) as small, open_store(many) as big:
+        hands = [Hand(small, much.batch), Hand(big, much.batch)]
+        for hand, count in zip(hands, (FEW, much.many), strict=True):
+            await hand.begin()
+            await hand.fill(count)
+        times: list[list[float]] = [[], []]
+        pages: list[float] = []
+        for turn in range(much.turns + WARM_UP):
+            taken = [await hand.turn() for hand in hands]
+            await hands[0].fill(much.batch)
+            if turn >= WARM_UP:
+                for kept, one in zip(times, taken, strict=True):
+                    kept.append(one)
+                pages.append(await hands[1].list())
+    few_ms, many_ms = (statistics.median(kept) / MILLISECOND for kept in times)
+    return [
+        f"{few_ms:.1f}",
+        f"{many_ms:.1f}",
+        f"{many_ms / few_ms:.2f}",
+        f"{statistics.median(pages) / MILLISECOND:.1f}",
+    ]
+
+
+async def churn(url: str, server: Postgres, much: Much) -> tuple[list[list[str]], list[str]]:
+    """Send many jobs through, purge them, and look at the tables at each stage."""
+    schema = url.rpartition("schema=")[2]
+    clock = SystemClock()
+    rows: list[list[str]] = []
+    async with open_store(url) as store:
+        hand = Hand(store, much.batch)
+        await hand.begin()
+        times: list[float] = []
+        await hand.fill(much.batch)
+        for _ in range(much.churned // much.batch):
+            await hand.fill(much.batch)
+            times.append(await hand.turn())
+        rows += _look(server, schema, f"after {much.churned:,} jobs")
+        tenth = max(1, len(times) // 10)
+        began, deleted, batches = clock.monotonic(), 0, 0
+        while count := await store.purge(JobQuery(), limit=MAX_PAGE):
+            deleted, batches = deleted + count, batches + 1
+        seconds = clock.monotonic() - began
+        rows += _look(server, schema, f"after the purge of {deleted:,}")
+    first, last = (statistics.median(part) for part in (times[:tenth], times[-tenth:]))
+    speed = (
+        f"an exchange of {much.batch}: {first / MILLISECOND:.1f} ms in the first tenth, "
+        f"{last / MILLISECOND:.1f} ms in the last ({last / first:.2f})"
+    )
+    purged = (
+        f"purge: {deleted / seconds:,.0f} jobs a second, {batches} batches of at most "
+        f"{MAX_PAGE:,}, {seconds / max(batches, 1) / MILLISECOND:.0f} ms each"
+    )
+    return rows, [speed, purged]
+
+
+def _look(server: Postgres, schema: str, when: str) -> list[list[str]]:
+    with server.connect() as db:
+        db.execute("SELECT pg_stat_clear_snapshot()")
+        found = db.execute(_TABLES, (schema,)).fetchall()
+    return [
+        [when, str(name), f"{live:,}", f"{dead:,}", f"{_number(size) / 2**20:.0f}", str(vacuums)]
+        for name, live, dead, size, vacuums in found
+    ]
+
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+async def drains(urls: Sequence[str], sizes: Sizes) -> list[str]:
+    """Drain with two worker processes on each store, in turns; return the medians."""
+    rates: list[list[float]] = [[] for _ in urls]
+    for _ in range(sizes.rounds):
+        for kept, url in zip(rates, urls, strict=True):
+            app.configure(msgspec.structs.replace(app.settings, store=url))
+            async with app, workers.processes(app, 2, concurrency=sizes.concurrency):
+                kept.append(await measures.drain(app, sizes))
+    return [f"{statistics.median(kept):,.0f}" for kept in rates]
+
+
+@contextlib.asynccontextmanager
+async def stores() -> AsyncIterator[tuple[Postgres, Path]]:
+    """Start a durable PostgreSQL, and make a folder for files."""
+    server = Postgres(durable=True)
+    try:
+        await asyncio.to_thread(server.start)
+        with tempfile.TemporaryDirectory(prefix="stoker-bench-") as folder:
+            yield server, Path(folder)
+    finally:
+        server.close()
+
+
+async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
+    """Measure and print the parts that are asked for."""
+    async with stores() as (server, folder):
+        if "backlog" in parts:
+            lease = f"exchange of {much.batch}, ms"
+            rows = [
+                (
+                    "sqlite",
+                    await backlog(
+                        f"sqlite:///{folder}/few.db", f"sqlite:///{folder}/many.db", much
+                    ),
+                ),
+                ("postgresql", await backlog(server.url("few"), server.url("many"), much)),
+            ]
+            head = ["", f"{lease}, {FEW:,} queued", f"{much.many:,} queued", "ratio", "a page, ms"]
+            print(f"\n{report.markdown(head, rows)}")
+        if "drain" in parts:
+            urls = [f"sqlite:///{folder}/drain.db", server.url("drain")]
+            rates = await drains(urls, sizes)
+            print(f"\n{report.markdown(['', 'sqlite', 'postgresql'], [('drain', rates)])}")
+        if "churn" in parts:
+            rows_of, facts = await churn(server.url("churn"), server, much)
+            head = ["", "table", "live", "dead", "MB", "autovacuums"]
+            print(f"\n{report.markdown(head, [(row[0], row[1:]) for row in rows_of])}")
+            print("\n".join(facts))
+
+
+def main() -> int:
+    """Measure and print; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="only show that everything runs")
+    parts = ("backlog", "drain", "churn")
+    parser.add_argument("parts", nargs="*", default=parts, help=f"some of {', '.join(parts)}")
+    given = parser.parse_args()
+    sizes = Sizes.tiny() if given.tiny else Sizes()
+    asyncio.run(run(sizes, Much.tiny() if given.tiny else Much(), given.parts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
