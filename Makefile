@@ -12,7 +12,7 @@ SECONDS ?= 600
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz check fix bench docs clean
+.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz check fix bench bench-engines docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ fix: .venv/.dev ## Format, and mend what ruff can mend
 
 bench: .venv/.dev ## Measure rates, latency and memory (SQLite and memory), within three minutes
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-engines: .venv/.dev ## Measure PostgreSQL beside SQLite, on a server of its own
+	@scripts/install-servers
+	@$(BIN)/python -m benchmarks.engines $(ARGS)
 
 docs: .venv/.dev ## Write the generated pages of docs/ again
 	@$(BIN)/python -m scripts.generate_docs

@@ -30,6 +30,9 @@ from stoker.core.store import Store
 from tests.servers.postgres import Postgres
 
 FEW = 1_000
+CYCLES = 3
+KEEP_HOUSE = 20
+"""Exchanges between two looks of the keeper."""
 WARM_UP = 5
 """Exchanges that are not counted."""
 MILLISECOND = 1e-3
@@ -47,8 +50,8 @@ class Much:
     """Jobs in the big backlog."""
     turns: int = 60
     """Exchanges with each backlog."""
-    churned: int = 100_000
-    """Jobs that go all the way through one PostgreSQL store."""
+    churned: int = 30_000
+    """Jobs that go all the way through one PostgreSQL store, in each of the cycles."""
     batch: int = 100
 
     @classmethod
@@ -120,48 +123,44 @@ async def backlog(few: str, many: str, much: Much) -> list[str]:
         for hand, count in zip(hands, (FEW, much.many), strict=True):
             await hand.begin()
             await hand.fill(count)
-        times: list[list[float]] = [[], []]
-        pages: list[float] = []
-        for turn in range(much.turns + WARM_UP):
-            taken = [await hand.turn() for hand in hands]
-            await hands[0].fill(much.batch)
-            if turn >= WARM_UP:
-                for kept, one in zip(times, taken, strict=True):
-                    kept.append(one)
-                pages.append(await hands[1].list())
+        times = await _in_turns(hands, much)
+        page = statistics.median([await hands[1].list() for _ in range(much.turns)])
     few_ms, many_ms = (statistics.median(kept) / MILLISECOND for kept in times)
     return [
         f"{few_ms:.1f}",
         f"{many_ms:.1f}",
         f"{many_ms / few_ms:.2f}",
-        f"{statistics.median(pages) / MILLISECOND:.1f}",
+        f"{page / MILLISECOND:.1f}",
     ]
 
 
-async def churn(url: str, server: Postgres, much: Much) -> tuple[list[list[str]], list[str]]:
-    """Send many jobs through, purge them, and look at the tables at each stage."""
-    schema = url.rpartition("schema=")[2]
-    clock = SystemClock()
+async def churn(
+    used: str, fresh: str, server: Postgres, much: Much
+) -> tuple[list[list[str]], list[str]]:
+    """Send jobs through a store and purge them, several times; then compare it with a fresh one."""
     rows: list[list[str]] = []
-    async with open_store(url) as store:
-        hand = Hand(store, much.batch)
-        await hand.begin()
-        times: list[float] = []
-        await hand.fill(much.batch)
-        for _ in range(much.churned // much.batch):
-            await hand.fill(much.batch)
-            times.append(await hand.turn())
-        rows += _look(server, schema, f"after {much.churned:,} jobs")
-        tenth = max(1, len(times) // 10)
-        began, deleted, batches = clock.monotonic(), 0, 0
-        while count := await store.purge(JobQuery(), limit=MAX_PAGE):
-            deleted, batches = deleted + count, batches + 1
-        seconds = clock.monotonic() - began
-        rows += _look(server, schema, f"after the purge of {deleted:,}")
-    first, last = (statistics.median(part) for part in (times[:tenth], times[-tenth:]))
+    seconds, deleted, batches = 0.0, 0, 0
+    async with open_store(used) as old, open_store(fresh) as new:
+        hands = [Hand(old, much.batch), Hand(new, much.batch)]
+        for hand in hands:
+            await hand.begin()
+            await hand.fill(FEW)
+        for cycle in range(1, CYCLES + 1):
+            for turn in range(much.churned // much.batch):
+                await hands[0].fill(much.batch)
+                await hands[0].turn()
+                if turn % KEEP_HOUSE == 0:
+                    # As a keeper does all the time.
+                    await old.reap()
+            rows += _look(server, used, f"{cycle}: {much.churned:,} jobs run")
+            taken, count, calls = await _purge(old)
+            seconds, deleted, batches = seconds + taken, deleted + count, batches + calls
+            rows += _look(server, used, f"{cycle}: purged")
+        times = await _in_turns(hands, much)
+    old_ms, new_ms = (statistics.median(kept) / MILLISECOND for kept in times)
     speed = (
-        f"an exchange of {much.batch}: {first / MILLISECOND:.1f} ms in the first tenth, "
-        f"{last / MILLISECOND:.1f} ms in the last ({last / first:.2f})"
+        f"an exchange of {much.batch}, in turns: {old_ms:.1f} ms after all that, {new_ms:.1f} ms "
+        f"on a fresh store ({old_ms / new_ms:.2f})"
     )
     purged = (
         f"purge: {deleted / seconds:,.0f} jobs a second, {batches} batches of at most "
@@ -170,7 +169,29 @@ async def churn(url: str, server: Postgres, much: Much) -> tuple[list[list[str]]
     return rows, [speed, purged]
 
 
-def _look(server: Postgres, schema: str, when: str) -> list[list[str]]:
+async def _in_turns(hands: Sequence[Hand], much: Much) -> list[list[float]]:
+    """Exchange with each hand in turn; return the seconds of each, warmed up."""
+    times: list[list[float]] = [[] for _ in hands]
+    for turn in range(much.turns + WARM_UP):
+        for hand, kept in zip(hands, times, strict=True):
+            taken = await hand.turn()
+            await hand.fill(much.batch)
+            if turn >= WARM_UP:
+                kept.append(taken)
+    return times
+
+
+async def _purge(store: Store) -> tuple[float, int, int]:
+    """Delete what has ended; return the seconds, how many jobs, and in how many batches."""
+    clock = SystemClock()
+    began, deleted, batches = clock.monotonic(), 0, 0
+    while count := await store.purge(JobQuery(), limit=MAX_PAGE):
+        deleted, batches = deleted + count, batches + 1
+    return clock.monotonic() - began, deleted, batches
+
+
+def _look(server: Postgres, url: str, when: str) -> list[list[str]]:
+    schema = url.rpartition("schema=")[2]
     with server.connect() as db:
         db.execute("SELECT pg_stat_clear_snapshot()")
         found = db.execute(_TABLES, (schema,)).fetchall()
@@ -228,7 +249,7 @@ async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
             rates = await drains(urls, sizes)
             print(f"\n{report.markdown(['', 'sqlite', 'postgresql'], [('drain', rates)])}")
         if "churn" in parts:
-            rows_of, facts = await churn(server.url("churn"), server, much)
+            rows_of, facts = await churn(server.url("used"), server.url("fresh"), server, much)
             head = ["", "table", "live", "dead", "MB", "autovacuums"]
             print(f"\n{report.markdown(head, [(row[0], row[1:]) for row in rows_of])}")
             print("\n".join(facts))
