@@ -15,7 +15,6 @@ from stoker import connect
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "support.json"
 UNPROVEN = "unproven"
-BROKERS = ("none", "amqp", "kafka")
 COMBINATIONS = (
     "sqlite",
     "postgresql",
@@ -129,9 +128,9 @@ def _engines(found: Mapping[str, Entries]) -> Iterator[tuple[str, ...]]:
     entries = found.get("engine", {})
     for scheme in connect.STORES:
         yield _engine(f"`{scheme}://`", entries.get(scheme))
-    for broker in BROKERS:
-        name = "no broker" if broker == "none" else f"broker `{broker}://`"
-        yield _engine(name, entries.get(broker))
+    yield _engine("no broker", entries.get("none"))
+    for broker in connect.BROKERS:
+        yield _engine(f"broker `{broker}://`", entries.get(broker))
 
 
 def _engine(name: str, entry: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class KafkaWorld:
         self._server.resume()
 
 
+@pytest.mark.engine("kafka")
 class TestKafka(BrokerConformance):
     """One server for all."""
 

@@ -20,7 +20,7 @@ from stoker.testing import wait_until
 from tests.integration.combinations.herd import LEASE, Herd
 from tests.integration.combinations.site import Site
 
-FIRST, LAST = 0.08, 0.9
+FIRST, LAST = 0.08, 0.8
 """The shares of the work between which faults come."""
 PAUSE = 1.25 * LEASE
 """Seconds that a server stands still when it is frozen."""

@@ -1,6 +1,7 @@
 """One run of a combination: submit, call off, break things, wait for the end, judge."""
 
 import asyncio
+import math
 import random  # noqa: TID251 - seeded
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ T = TypeVar("T")
 WORKERS = 3
 AHEAD = 1_000
 """Jobs that are at hand beyond the next fault."""
+KEPT = 750
+"""Jobs that are not submitted before the last fault."""
 GROUP = 15
 """Jobs that are called off together."""
 
@@ -174,7 +177,11 @@ class Play:
         return sessions >= {worker.name for worker in self.herd.workers}
 
     async def _has_room(self, breaker: Breaker) -> bool:
-        return len(self._accepted) <= breaker.next_after + AHEAD
+        most = breaker.next_after + AHEAD
+        if breaker.next_after < math.inf:
+            # Something is left to run when the last fault comes, however long the others took.
+            most = min(most, len(self.evidence.load.expected) - KEPT)
+        return len(self._accepted) <= most
 
 
 async def _submit(door: Stoker, specs: list[JobSpec], flow: WorkflowSpec | None) -> list[Submitted]:

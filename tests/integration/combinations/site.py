@@ -72,6 +72,19 @@ class Gateway(Server):
 
 
 @contextmanager
+def with_broker(behind: Site, scheme: str, server: Server, url: str) -> Iterator[Site]:
+    """Put a broker in front of a site: whoever submits rings it, and the workers listen to it."""
+    with server:
+        yield Site(
+            name=f"{behind.name} + {scheme}",
+            store=behind.store,
+            faults={**behind.faults, "kill broker": 2, "pause broker": 1},
+            servers={**behind.servers, "broker": server},
+            broker=url,
+        )
+
+
+@contextmanager
 def behind_gateway(behind: Site, folder: Path) -> Iterator[Site]:
     """Put a server before a site: workers know its address and their token, nothing else."""
     gateway = Gateway(behind.store)

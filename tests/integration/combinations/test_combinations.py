@@ -5,7 +5,8 @@ killed. What must hold is in `judge`; what took how long is in `measures`, and g
 results of the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from tests.integration.combinations.herd import LEASE
 from tests.integration.combinations.judge import complaints, tally
 from tests.integration.combinations.measures import away, meanwhile, recovery
 from tests.integration.combinations.play import Play
-from tests.integration.combinations.site import Site, behind_gateway
+from tests.integration.combinations.site import Site, behind_gateway, with_broker
 from tests.servers.postgres import Postgres
+from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.redis import RedisServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(900)]
 Record = Callable[[str, object], None]
 SEED = 20_261_128
 WORKER_FAULTS = {"kill worker": 6, "pause worker": 1}
@@ -26,6 +28,7 @@ STORE_FAULTS = {**WORKER_FAULTS, "kill store": 3, "pause store": 1}
 
 
 async def _prove(site: Site, folder: Path, record_property: Record) -> None:
+    record_property("combination", site.name)
     play = Play(site, folder, SEED)
     evidence = play.evidence
     told = [f"seed {SEED}", *map(str, evidence.schedule)]
@@ -34,7 +37,6 @@ async def _prove(site: Site, folder: Path, record_property: Record) -> None:
     except BaseException as error:
         error.add_note("\n".join([*told, *map(str, evidence.incidents), play.herd.log_tail()]))
         raise
-    record_property("combination", site.name)
     record_property("version", evidence.version)
     wrong = complaints(evidence)
     assert not wrong, "\n".join([f"{len(wrong)} complaints", *wrong[:20], *told])
@@ -56,6 +58,12 @@ def postgres_site(server: Postgres) -> Site:
     return Site("postgresql", server.url(timeout=3), faults=STORE_FAULTS, servers={"store": server})
 
 
+@contextmanager
+def redis_site() -> Iterator[Site]:
+    with RedisServer(fsync="always") as server:
+        yield Site("redis", server.url, faults=STORE_FAULTS, servers={"store": server})
+
+
 async def test_sqlite_keeps_its_promises_while_workers_die(
     tmp_path: Path, record_property: Record
 ) -> None:
@@ -72,9 +80,26 @@ async def test_postgresql_keeps_its_promises_while_it_is_killed(
 async def test_redis_keeps_its_promises_while_it_is_killed(
     tmp_path: Path, record_property: Record
 ) -> None:
-    with RedisServer(fsync="always") as server:
-        site = Site("redis", server.url, faults=STORE_FAULTS, servers={"store": server})
+    with redis_site() as site:
         await _prove(site, tmp_path, record_property)
+
+
+async def test_redis_with_rabbitmq_keeps_its_promises_while_both_are_killed(
+    tmp_path: Path, record_property: Record
+) -> None:
+    rabbit = RabbitMQ()
+    with redis_site() as behind, with_broker(behind, "amqp", rabbit, rabbit.url) as site:
+        await _prove(site, tmp_path, record_property)
+
+
+async def test_postgresql_with_rabbitmq_keeps_its_promises_while_both_are_killed(
+    tmp_path: Path, record_property: Record
+) -> None:
+    rabbit = RabbitMQ()
+    with Postgres() as server:
+        behind = postgres_site(server)
+        with with_broker(behind, "amqp", rabbit, rabbit.url) as site:
+            await _prove(site, tmp_path, record_property)
 
 
 async def test_workers_behind_a_server_lose_nothing_over_sqlite(
