@@ -1,6 +1,7 @@
 /** The frame around the pages: where one can go, whether the figures are fresh, and the keyboard. */
 import { lazy, Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
 import { Link, Route, Switch, useLocation } from "wouter";
+import { logOut, useMe } from "./api/session";
 import { setPaused, start, useLive, type Feed, type Live } from "./api/live";
 import { brief, short } from "./lib/format";
 import { PLACES } from "./lib/places";
@@ -48,6 +49,7 @@ export function App() {
         <Suspense fallback={<div className="page"><Bones /></div>}>
           <Switch>
             <Route path="/" component={Overview} />
+            <Route path="/login" component={Overview} />
             <Route path="/jobs" component={Jobs} />
             <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
             <Route path="/queues" component={Queues} />
@@ -89,6 +91,7 @@ function Side(props: { live: Live; theme: Theme; setTheme: (theme: Theme) => voi
   const [open, setOpen] = useState(false);
   const here = `/${location.split("/")[1] ?? ""}`;
   const { theme, live } = props;
+  const me = useMe().data;
   return (
     <header className={open ? "side open" : "side"}>
       <Link href="/" className="brand"><img src="/icon.svg" alt="" width={22} height={22} />Stoker</Link>
@@ -104,6 +107,7 @@ function Side(props: { live: Live; theme: Theme; setTheme: (theme: Theme) => voi
       <div className="side-end">
         <FeedState live={live} />
         <div className="side-tools">
+          {me?.csrf && <Button kind="bare" icon="logout" label={`Log out ${me.name}`} onClick={() => void logOut()} />}
           <Button kind="bare" icon="search" label="Search everything (Ctrl K)" onClick={props.onSearch} />
           <Button
             kind="bare"

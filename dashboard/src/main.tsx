@@ -2,7 +2,7 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { client } from "./api/queries";
-import { App } from "./App";
+import { Gate } from "./Gate";
 import { applyTheme, savedTheme } from "./lib/theme";
 import "./styles/tokens.css";
 import "./styles/layout.css";
@@ -15,7 +15,7 @@ if (!root) throw new Error("index.html has no element #root");
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={client}>
-      <App />
+      <Gate />
     </QueryClientProvider>
   </StrictMode>,
 );

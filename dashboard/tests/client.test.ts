@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { address, ApiError, get, post, read, useToken, write } from "../src/api/client";
+import { address, ApiError, get, post, read, setToken, write } from "../src/api/client";
 
 const answer = (status: number, body: string) => vi.fn(async () => new Response(body, { status }));
 
@@ -45,10 +45,10 @@ describe("answers", () => {
   it("sends the token with changes only", async () => {
     const fetched = vi.fn(async (_url: string, _init: RequestInit) => new Response("{}"));
     vi.stubGlobal("fetch", fetched);
-    useToken("secret");
+    setToken("secret");
     await get("/api/v1/queues");
     await post("/api/v1/queues/{name}/pause", { path: { name: "mail" } });
-    useToken(null);
+    setToken(null);
     const headers = fetched.mock.calls.map(([, init]) => init.headers as Record<string, string>);
     expect(headers[0]?.["x-csrf-token"]).toBeUndefined();
     expect(headers[1]?.["x-csrf-token"]).toBe("secret");

@@ -52,7 +52,7 @@ export const onUnauthenticated: { call: (() => void) | null } = { call: null };
 let csrf: string | null = null;
 
 /** Remember the token that changes must carry while a cookie says who asks. */
-export function useToken(token: string | null): void {
+export function setToken(token: string | null): void {
   csrf = token;
 }
 
@@ -99,11 +99,11 @@ async function send(verb: string, url: string, body: unknown, signal?: AbortSign
   }
   const text = await response.text();
   if (response.ok) return text ? read(text) : undefined;
+  if (response.status === 401 && !url.endsWith("/me")) onUnauthenticated.call?.();
   throw failure(response.status, text);
 }
 
 function failure(status: number, text: string): ApiError {
-  if (status === 401) onUnauthenticated.call?.();
   try {
     const { error } = JSON.parse(text) as { error: { code: string; message: string; details?: Record<string, unknown> } };
     return new ApiError(status, error.code, error.message, error.details);

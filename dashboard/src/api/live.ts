@@ -82,7 +82,7 @@ function refresh(now: number): void {
   if (now === revision || Date.now() - listsAt < LISTS) return;
   revision = now;
   listsAt = Date.now();
-  void client.invalidateQueries({ predicate: (query) => query.meta?.["live"] === true });
+  void client.invalidateQueries({ predicate: (query) => query.meta?.["live"] === true && query.state.status !== "error" });
 }
 
 function look(): void {

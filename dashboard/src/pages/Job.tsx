@@ -127,8 +127,9 @@ function Dialogs({ job, open, close }: { job: Job; open: Open; close: () => void
           title="Delete this job" action="Delete" danger onClose={close}
           run={async () => {
             await request("delete", "/api/v1/jobs/{job_id}", { path });
-            done("Deleted");
             go("/jobs");
+            toast("Deleted");
+            refresh("jobs", "count");
           }}
         >
           The job, its attempts, log lines and result are gone for good.

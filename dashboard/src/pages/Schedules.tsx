@@ -74,7 +74,7 @@ function One({ schedule, setOpen }: { schedule: Schedule; setOpen: (open: Open) 
       sub={<span className="row">{schedule.paused && <Pill tone="warn">paused</Pill>}<Link className="link soft" href={jobsLink({ task: schedule.task })}>{schedule.task}</Link></span>}
       end={
         <>
-          <Button kind="tiny" icon="play" onClick={() => void fire()} aria-label={`Run ${schedule.name} now`}>Run now</Button>
+          <Button kind="tiny" icon="play" onClick={() => void fire()} aria-label={`Run now: ${schedule.name}`}>Run now</Button>
           <Button kind="tiny" icon={schedule.paused ? "play" : "pause"} onClick={() => void turn()} aria-label={`${schedule.paused ? "Resume" : "Pause"} ${schedule.name}`}>{schedule.paused ? "Resume" : "Pause"}</Button>
           <Button kind="tiny bare" icon="edit" label={`Change ${schedule.name}`} onClick={() => setOpen({ kind: "edit", schedule })} />
           <Button kind="tiny bare" icon="trash" label={`Remove ${schedule.name}`} onClick={() => setOpen({ kind: "remove", schedule })} />

@@ -1,6 +1,7 @@
 /** The settings in force. */
 import { useQuery } from "@tanstack/react-query";
 import { get, write } from "../api/client";
+import { Keys } from "./Keys";
 import { Bones, Card, Failure, Page } from "../ui/parts";
 
 export function Settings() {
@@ -9,6 +10,7 @@ export function Settings() {
   if (settings.isPending) return <Page title="Settings"><Card><Bones rows={10} /></Card></Page>;
   return (
     <Page title="Settings" sub="as this server has them; secrets are masked">
+      <Keys />
       <div className="cols">
         {groups(settings.data.settings as Record<string, unknown>).map(([name, entries]) => (
         <Card key={name} title={name} className="span-6">

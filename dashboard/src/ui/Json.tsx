@@ -6,7 +6,7 @@ import { write } from "../api/client";
 const LONG = 2_000;
 const MANY = 100;
 
-export function Json({ value, open = 2 }: { value: unknown; open?: number }) {
+export function Json({ value, open = 3 }: { value: unknown; open?: number }) {
   return (
     <div className="json">
       <Node value={value} depth={0} open={open} />

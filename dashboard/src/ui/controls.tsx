@@ -14,7 +14,7 @@ interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
 export function Button({ icon, kind = "", label, children, ...rest }: ButtonProps) {
   const only = children === undefined ? " icon" : "";
   return (
-    <button type="button" className={`button ${kind}${only}`} aria-label={label} title={label} {...rest}>
+    <button type="button" className={`button ${kind}${only}`} aria-label={children === undefined ? label : undefined} title={label} {...rest}>
       {icon && <Icon name={icon} size={14} />}
       {children}
     </button>
