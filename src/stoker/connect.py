@@ -7,10 +7,12 @@ missing one says which command installs it.
 import asyncio
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import msgspec
+
 from stoker.core.broker import Broker
 from stoker.core.clock import Clock, SystemClock
 from stoker.core.errors import InvalidConfig, MissingExtra, NotOpen
-from stoker.core.finding import Finding, ok, warning
+from stoker.core.finding import Finding, is_local, judge_encryption, ok, warning
 from stoker.core.records import SchemaStatus
 from stoker.core.store import Store
 from stoker.core.transactions import Transactions
@@ -208,6 +210,23 @@ def open_transactions(url: str) -> Transactions:
     raise InvalidConfig(f"the store {masked(url)!r} has no transactions", url=masked(url))
 
 
+def judge_broker_way(url: str) -> Finding:
+    """Judge what protects the way to a broker; a URL may name several hosts of it."""
+    parts = urlsplit(url)
+    hosts = [one.rpartition(":")[0] or one for one in parts.netloc.rpartition("@")[2].split(",")]
+    far = next((host for host in hosts if not is_local(host)), "localhost")
+    secure = parts.scheme.endswith("s")
+    return msgspec.structs.replace(
+        judge_encryption(
+            encrypted=secure,
+            checked=secure,
+            host=far,
+            fix=f"give the broker a certificate, and use {parts.scheme.rstrip('s')}s:// here",
+        ),
+        check="broker encryption",
+    )
+
+
 async def examine_broker(url: str, *, clock: Clock | None = None) -> list[Finding]:
     """Say whether a broker can be reached; it rings for nobody meanwhile.
 
@@ -221,7 +240,7 @@ async def examine_broker(url: str, *, clock: Clock | None = None) -> list[Findin
                 break
             await asyncio.sleep(0.05)
     if status.connected:
-        return [ok("broker", found=f"{masked(url)}, {status.server}")]
+        return [ok("broker", found=f"{masked(url)}, {status.server}"), judge_broker_way(url)]
     return [
         warning(
             "broker",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from stoker.connect import STORES
+from stoker.connect import BROKERS, STORES
 from stoker.core.duration import seconds
 from tests.deploy.files import COMPOSE, DOCKERFILE, ROOT
 
@@ -23,7 +23,6 @@ COMBINATIONS = {
     "postgres-rabbitmq-redis": {"postgres", "migrate", "rabbitmq", "redis"},
     "kafka-redis": {"kafka", "redis"},
 }
-BROKERS = {"amqp", "kafka"}
 WRITES = {"rabbitmq", "kafka"}
 """Engines whose images write into their own file systems."""
 _COMPOSE = find_spec("compose")

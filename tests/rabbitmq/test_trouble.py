@@ -162,7 +162,8 @@ class TestRefusals:
             await rings_until_heard(broker)
 
     async def test_the_doctor_says_what_is_wrong(self, server: RabbitMQ) -> None:
-        [fine] = await examine_broker(server.url)
+        fine, way = await examine_broker(server.url)
+        assert (way.check, way.verdict) == ("broker encryption", "ok")
         assert (fine.verdict, "RabbitMQ" in fine.found) == ("ok", True)
         [found] = await examine_broker(server.url_of(password="wrong guess"))
         assert (found.verdict, "refused the user" in found.found) == ("warning", True)
