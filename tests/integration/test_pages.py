@@ -23,9 +23,13 @@ PAGES = [
     *(
         f"docs/guides/{n}.md"
         for n in (
+            "brokers",
             "deployment",
             "effects",
+            "fleets",
+            "monitoring",
             "postgresql",
+            "remote-workers",
             "retries-and-dead-letters",
             "schedules",
             "timeouts-and-isolation",
