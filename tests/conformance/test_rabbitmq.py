@@ -21,6 +21,7 @@ from stoker.testing.conformance import (
     BrokerCapabilities,
     BrokerConformance,
     BrokerWorld,
+    Capabilities,
     StoreConformance,
 )
 from tests.servers.rabbitmq import PASSWORD, RabbitMQ
@@ -77,6 +78,8 @@ class TestRabbitMQ(BrokerConformance):
 @pytest.mark.timeout(600)  # each story of the model opens connections of its own
 class TestSQLiteWithRabbitMQ(StoreConformance):
     """The default store, rung for through a real server: nothing may be different."""
+
+    capabilities = Capabilities(transactions=True)
 
     server: ClassVar[RabbitMQ]
     worlds: ClassVar[dict[str, RabbitWorld]] = {}
