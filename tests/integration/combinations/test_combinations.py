@@ -16,6 +16,7 @@ from tests.integration.combinations.judge import complaints, tally
 from tests.integration.combinations.measures import away, meanwhile, recovery
 from tests.integration.combinations.play import Play
 from tests.integration.combinations.site import Site, behind_gateway, with_broker
+from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.redis import RedisServer
@@ -100,6 +101,14 @@ async def test_postgresql_with_rabbitmq_keeps_its_promises_while_both_are_killed
         behind = postgres_site(server)
         with with_broker(behind, "amqp", rabbit, rabbit.url) as site:
             await _prove(site, tmp_path, record_property)
+
+
+async def test_redis_with_kafka_keeps_its_promises_while_both_are_killed(
+    tmp_path: Path, record_property: Record
+) -> None:
+    kafka = KafkaServer()
+    with redis_site() as behind, with_broker(behind, "kafka", kafka, kafka.url) as site:
+        await _prove(site, tmp_path, record_property)
 
 
 async def test_workers_behind_a_server_lose_nothing_over_sqlite(
