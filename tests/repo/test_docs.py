@@ -173,6 +173,8 @@ def _stoker_commands(page: Path) -> Iterator[list[str]]:
     for words in _commands(page):
         while words and "=" in words[0]:
             words = words[1:]  # noqa: PLW2901 - variables before the command
+        if words and words[-1] == "&":
+            words = words[:-1]  # noqa: PLW2901 - the shell's own word
         if words and words[0] == "stoker" and len(words) > 1:
             yield words
 
