@@ -1,7 +1,8 @@
-"""What a broker costs a submit: the same store without one, with one that is away, and with one.
+"""What a broker costs: the same store without one, with one that is away, and with one.
 
 ``python -m benchmarks.brokers [URL]``. Each round submits to each store in turn, so that whatever
-else the machine does meets all of them; what is shown are medians of the rounds' ratios.
+else the machine does meets all of them; what is shown are medians of the rounds' ratios. Then an
+idle worker gets jobs one by one, and what is shown is how long they waited for it.
 """
 
 import asyncio
@@ -11,7 +12,12 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
+
+from benchmarks.measures import Sizes, percentile, start_latency
 from benchmarks.report import markdown
+from benchmarks.tasks import app
+from benchmarks.workers import in_this_process
 from stoker.connect import open_store
 from stoker.core.broker import Rung
 from stoker.core.clock import Clock, SystemClock
@@ -22,6 +28,7 @@ AWAY = "amqp://nobody:nothing@127.0.0.1:9"
 """Nothing listens on the port of ``discard``."""
 ROUNDS = 15
 JOBS = 200
+STARTS = 100
 
 
 async def measure(url: str | None) -> dict[str, tuple[list[float], list[float]]]:
@@ -47,6 +54,16 @@ async def measure(url: str | None) -> dict[str, tuple[list[float], list[float]]]
                 single.append(await _one_by_one(store, clock))
                 batch.append(await _at_once(store, clock))
     return found
+
+
+async def start_delays(broker: str | None) -> list[float]:
+    """Return, sorted, the seconds for which jobs waited for an idle worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        app.settings = msgspec.structs.replace(
+            app.settings, store=f"sqlite:///{Path(folder) / 'jobs.db'}", broker=broker
+        )
+        async with app, in_this_process(app, concurrency=4):
+            return await start_latency(Sizes(started=STARTS))
 
 
 async def _known(store: Store) -> None:
@@ -80,6 +97,13 @@ def main() -> None:
         ]
         rows.append((kind, [f"{ratio:.2f}" for ratio in ratios]))
     print(markdown(("broker", f"{JOBS} jobs one by one", f"{JOBS * 10} jobs at once"), rows))
+    urls = {"none": None, "away": AWAY, "there": sys.argv[1] if len(sys.argv) > 1 else None}
+    delays = {kind: asyncio.run(start_delays(urls[kind])) for kind in found}
+    shown = [
+        (kind, [f"{percentile(values, share) * 1000:.1f}" for share in (0.5, 0.95, 1.0)])
+        for kind, values in delays.items()
+    ]
+    print(markdown(("broker", "start delay p50, ms", "p95", "longest"), shown))
 
 
 if __name__ == "__main__":
