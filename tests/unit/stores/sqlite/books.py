@@ -14,7 +14,8 @@ CHECKS = {
         WHERE workflow_id IS NOT NULL GROUP BY workflow_id, s ORDER BY 1, 2""",
     ),
     "totals": (
-        "SELECT outcome, n FROM totals ORDER BY 1",
+        # Sums of seconds are kept as totals only.
+        "SELECT outcome, n FROM totals WHERE outcome NOT IN ('waited_us', 'ran_us') ORDER BY 1",
         "SELECT outcome, sum(n) FROM activity GROUP BY outcome ORDER BY 1",
     ),
     "waiting_for": (
@@ -41,9 +42,16 @@ CHECKS = {
 OF_ALL_TIME = {
     "attempts": (
         """SELECT outcome, sum(n) FROM activity
-        WHERE outcome NOT IN ('submitted', 'dead', 'completed') GROUP BY outcome ORDER BY 1""",
+        WHERE outcome NOT IN ('submitted', 'dead', 'completed')
+        AND outcome NOT GLOB 'waited_*' AND outcome NOT GLOB 'ran_*'
+        GROUP BY outcome ORDER BY 1""",
         """SELECT outcome, count(*) FROM attempts
         WHERE outcome <> 'completed' GROUP BY outcome ORDER BY 1""",
+    ),
+    "classes of waits": (
+        "SELECT coalesce(sum(n), 0) FROM activity WHERE outcome GLOB 'waited_*'",
+        """SELECT (SELECT count(*) FROM jobs WHERE state = 6)
+                + (SELECT count(*) FROM attempts WHERE outcome IS NOT NULL)""",
     ),
     "completed": (
         "SELECT coalesce(sum(n), 0) FROM activity WHERE outcome = 'completed'",
