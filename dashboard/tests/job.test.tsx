@@ -2,7 +2,6 @@ import { cleanup, render, screen } from "@testing-library/react";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Job } from "../src/api/client";
 import { asCli, asCurl, shell } from "../src/lib/commands";
-import { percentiles } from "../src/lib/speed";
 import { buckets } from "../src/ui/Chart";
 import { Json } from "../src/ui/Json";
 import { Life, visited } from "../src/ui/Life";
@@ -62,12 +61,6 @@ describe("copying a job", () => {
 const minute = (at: string) => ({ minute_at: at, submitted: 3, completed: 2, failed: 1 });
 
 describe("figures", () => {
-  it("takes the nearest rank", () => {
-    expect(percentiles(Array.from({ length: 100 }, (_, i) => i + 1))).toEqual([50, 95, 99]);
-    expect(percentiles([null, 7])).toEqual([7, 7, 7]);
-    expect(percentiles([])).toEqual([null, null, null]);
-  });
-
   it("puts minutes into buckets without losing one inside the window", () => {
     const now = Date.parse("2030-01-01T12:00:30Z");
     const [x, both, completed] = buckets([minute("2030-01-01T11:30:00Z"), minute("2030-01-01T12:00:00Z"), minute("2030-01-01T08:00:00Z")], now, 3600);

@@ -13,7 +13,6 @@ export const client = new QueryClient({
 /** Asked for again when any job has moved. */
 const live = { live: true };
 const SLOW = 15_000;
-const SAMPLE = 200;
 
 export const useJobs = (q: string, cursor: string | null, size: number) =>
   useQuery({
@@ -45,15 +44,6 @@ export const useJob = (id: string) =>
   useQuery({
     queryKey: ["job", id],
     queryFn: ({ signal }) => get("/api/v1/jobs/{job_id}", { path: { job_id: id }, signal }),
-  });
-
-/** A sample for percentiles: the newest jobs that have ended. */
-export const useEnded = () =>
-  useQuery({
-    queryKey: ["ended"],
-    queryFn: async ({ signal }) => (await get("/api/v1/jobs", { query: { q: "state:completed,dead_letter", limit: SAMPLE }, signal })).jobs,
-    refetchInterval: SLOW,
-    staleTime: SLOW,
   });
 
 export const useExplanation = (id: string, enabled: boolean) =>

@@ -2,11 +2,10 @@
 import { useMemo, useState } from "react";
 import { Link } from "wouter";
 import { useLive, type Overview as View } from "../api/live";
-import { useEnded, useStats } from "../api/queries";
+import { useStats } from "../api/queries";
 import { LIVE, PRIORITIES, STATES, type State } from "../generated/lifecycle";
 import { count, length, ms, percent, plural, short } from "../lib/format";
 import { jobsLink } from "../lib/search";
-import { percentiles, runTime, SHARES, startDelay } from "../lib/speed";
 import { buckets, Throughput } from "../ui/Chart";
 import { Dot, Meter, Pill, Segments, StateBadge } from "../ui/controls";
 import { Bones, Card, Empty, Page, Table } from "../ui/parts";
@@ -103,11 +102,12 @@ function Flow({ overview, window, setWindow }: { overview: View; window: Window;
   );
 }
 
+const SHARES = ["p50", "p95", "p99"] as const;
+const RECENT = "Of the attempts that ended in the last five minutes, within a factor of two";
+
 function Speed({ overview }: { overview: View }) {
   const { response, error_rate, throughput, workers } = overview.stats;
-  const ended = useEnded().data;
-  const delay = percentiles(ended?.map(startDelay) ?? []);
-  const run = percentiles(ended?.map(runTime) ?? []);
+  const { wait, run } = overview.times;
   return (
     <Card title="Speed" sub="the last hour" className="fill">
       <div className="body stack">
@@ -116,13 +116,14 @@ function Speed({ overview }: { overview: View }) {
           <Figure name="Failed attempts" value={percent(error_rate)} bad={(error_rate ?? 0) >= 0.05} />
         </div>
         <table className="percentiles">
-          <caption className="hidden-label">Percentiles of the newest {ended?.length ?? 0} ended jobs, and means of the last hour</caption>
-          <thead><tr><th scope="col"><span className="hidden-label">Figure</span></th><th scope="col">mean</th>{SHARES.map((share) => <th key={share} scope="col" title={`Of the newest ${ended?.length ?? 0} ended jobs`}>p{share}</th>)}</tr></thead>
+          <caption className="hidden-label">Means of the last hour, percentiles of the last five minutes</caption>
+          <thead><tr><th scope="col"><span className="hidden-label">Figure</span></th><th scope="col">mean</th>{SHARES.map((share) => <th key={share} scope="col" title={RECENT}>{share}</th>)}</tr></thead>
           <tbody>
-            <tr><th scope="row">Start delay</th><td>{length(response.mean_wait)}</td>{delay.map((value, i) => <td key={SHARES[i]}>{length(value)}</td>)}</tr>
-            <tr><th scope="row">Run time</th><td>{length(response.mean_run)}</td>{run.map((value, i) => <td key={SHARES[i]}>{length(value)}</td>)}</tr>
+            <tr><th scope="row">Start delay</th><td>{length(response.mean_wait)}</td>{SHARES.map((share) => <td key={share}>{length(wait?.[share])}</td>)}</tr>
+            <tr><th scope="row">Run time</th><td>{length(response.mean_run)}</td>{SHARES.map((share) => <td key={share}>{length(run?.[share])}</td>)}</tr>
           </tbody>
         </table>
+        <p className="faint small" title={RECENT}>p50 to p99: the last five minutes</p>
         <div className="progress">
           <div className="row"><span className="grow soft">Slots in use</span><span>{count(workers.busy)} of {count(workers.slots)}</span></div>
           <Meter share={workers.utilization ?? 0} />
