@@ -171,7 +171,7 @@ async def test_the_schedule_of_the_issue_is_made_and_run_by_hand(client: Client)
         "priority": "medium",
     }
     made = await client.post("/scheduled-jobs", body)
-    assert len(made["next_firings"]) == 5
+    assert len(made["next_firings"]) == 10
     job = await client.post("/scheduled-jobs/daily-report/run")
     ended = await client.ended(job["id"])
     assert (ended["state"], ended["schedule"]) == ("completed", "daily-report")
