@@ -283,6 +283,9 @@ class Line:
             slots.release()
 
     async def _ask(self, verb: str, params: bytes, timeout: float) -> msgspec.Raw:
+        if self._writer.is_closing():
+            # uvloop refuses to write then, by an error of its own, before whoever listens is told.
+            self._lose("it was cut off")
         if self.is_lost:
             raise Unavailable(f"the connection to {self._address.shown} broke: {self._why}")
         self._last_id += 1
@@ -302,7 +305,7 @@ class Line:
                 f"{self._address.shown} did not answer {verb!r} within {timeout:g} seconds"
             ) from None
         except asyncio.CancelledError:
-            if number in self._waits and not self.is_lost:
+            if number in self._waits and not self._writer.is_closing():
                 self._say(FORGET, _encode(ForgetParams(number)))
             raise
         finally:

@@ -90,6 +90,18 @@ async def test_a_call_after_a_broken_connection_opens_another_one() -> None:
         assert answer.created
 
 
+async def test_a_call_on_a_connection_that_was_just_cut_off_did_nothing() -> None:
+    async with stage(mute, echo) as url, make(url) as store:
+        # Nobody outside could cut it off at that very moment.
+        link: Any = store._link
+        line = link._line
+        line._writer.transport.abort()
+        with pytest.raises(Unavailable, match="cut off"):
+            await line.ask("queues", b"{}", timeout=5.0)
+        [answer] = await store.submit([spec()])
+        assert answer.created
+
+
 async def test_a_call_that_finds_no_server_did_nothing() -> None:
     async with stage(break_off) as url:
         store = await make(url).__aenter__()
