@@ -102,8 +102,9 @@ class Process:
 
     def kill(self) -> None:
         """End it and everything that it started, now."""
-        if self._process.returncode is None:
-            self._signal_group(signal.SIGKILL)
+        # Not both: to signal a process, `subprocess` looks first whether it has ended, and so takes
+        # the exit code away from asyncio if the first signal was quick.
+        if self._process.returncode is None and not self._signal_group(signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
@@ -144,10 +145,13 @@ class Process:
         if rest:
             sink(self.name, rest)
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _signal_group(self, number: signal.Signals) -> bool:
+        """Signal the child and what it started; False if there is no such group."""
         # In its first milliseconds the child has no group of its own; then there is none to find.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+            return True
+        return False
 
 
 def _forgiving(sink: Sink) -> Sink:
