@@ -75,12 +75,14 @@ async def test_memory_that_is_nearly_full_is_a_problem(make_server: MakeServer) 
 
 
 async def test_a_replica_and_its_primary_are_known(make_server: MakeServer) -> None:
-    primary, replica = make_server(), make_server()
+    # By default a primary waits five seconds for more replicas before it sends its first copy.
+    primary, replica = make_server("--repl-diskless-sync-delay", "0"), make_server()
     assert replica.ask("REPLICAOF", "127.0.0.1", str(primary.port)).startswith("+OK")
     assert (await look(replica.url))["primary"].verdict == "problem"
-    async with Redis.from_url(primary.url) as client:
-        # The primary takes a replica in by itself; it says when it is done.
-        await client.wait(1, 10_000)
+    # The primary takes a replica in by itself and says when it is done: the server keeps the
+    # deadline here, so the client's own (five seconds, as long as that delay) must not be first.
+    async with Redis.from_url(primary.url, socket_timeout=None) as client:
+        assert await client.wait(1, 30_000) == 1
     found = (await look(primary.url))["replicas"]
     assert (found.verdict, found.found[:10]) == ("warning", "1 replicas")
     assert "min-replicas-to-write" in found.fix
