@@ -1,7 +1,10 @@
 """Many hands at once: nothing twice, nothing lost, no deadlock that anybody hears of."""
 
 import asyncio
+import contextlib
+import random  # noqa: TID251 - seeded
 from collections import Counter
+from collections.abc import Sequence
 
 from stoker.core.clock import SystemClock
 from stoker.core.job import JobSpec, Outcome, SessionSpec, Settled, Settlement
@@ -60,6 +63,43 @@ async def drain(url: str, session: str) -> list[str]:
             ]
             if not told:
                 return ids
+
+
+async def test_the_same_keys_in_every_order_wait_and_never_lock_each_other_out(
+    server: Postgres, url: str
+) -> None:
+    keys = [f"key {n}" for n in range(60)]
+    before = await deadlocks(server)
+    async with contextlib.AsyncExitStack() as open_stores:
+        stores = [await open_stores.enter_async_context(PostgresStore(url)) for _ in range(6)]
+        for turn in range(25):
+            task = f"turn {turn}"
+            answers = await asyncio.gather(
+                *(
+                    store.submit(shuffled(keys, task, turn * 10 + n))
+                    for n, store in enumerate(stores)
+                )
+            )
+            assert sum(answer.created for given in answers for answer in given) == len(keys)
+    assert await deadlocks(server) == before
+
+
+def shuffled(keys: Sequence[str], task: str, seed: int) -> list[JobSpec]:
+    """Return a job for each key, in an order of its own."""
+    mixed = random.Random(seed).sample(keys, len(keys))
+    return [JobSpec(id=CLOCK.new_id(), task=task, unique_key=key) for key in mixed]
+
+
+async def test_the_order_of_keys_is_not_the_order_of_jobs(url: str) -> None:
+    async with PostgresStore(url) as store:
+        keys: list[str | None] = ["c", None, "a", "b", None]
+        specs = [JobSpec(id=CLOCK.new_id(), task="work", unique_key=key) for key in keys]
+        await store.submit(specs)
+        await store.beat(SessionSpec(id="w", name="w"), [], ttl=60.0)
+        answer = await store.exchange(
+            "w", [], queues=QUEUES, want=9, nonce=CLOCK.new_nonce(), aged=0
+        )
+        assert [lease.id for lease in answer.leased] == [spec.id for spec in specs]
 
 
 async def test_operators_and_workers_on_one_graph_come_to_an_end(

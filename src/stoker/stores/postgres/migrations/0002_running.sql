@@ -426,14 +426,16 @@ BEGIN
             max_lost, retry, run_anyway, workflow_id, node, tenant, unique_key, schedule, headers,
             parents, kind)
     ), given AS MATERIALIZED (
-        SELECT * FROM unnest(p_ids, p_kind, p_payloads)
+        SELECT *, nextval('job_seq') AS seq FROM unnest(p_ids, p_kind, p_payloads)
             WITH ORDINALITY AS g (id, kind, payload, place)
     ), made AS (
+        -- A row that conflicts waits for the transaction that made the other one: the order of the
+        -- numbers is that of submission, the order of the writing that of keys, then of ids.
         INSERT INTO live (
-            id, state, queue, priority, due_at, task, submitted_at, payload, timeout,
+            seq, id, state, queue, priority, due_at, task, submitted_at, payload, timeout,
             soft_timeout, expires_at, expires, max_retries, max_lost, retry, run_anyway,
             workflow_id, node, tenant, unique_key, schedule, headers, parents, links)
-        SELECT g.id,
+        SELECT g.seq, g.id,
                CASE WHEN k.parents IS NOT NULL THEN 0
                     WHEN greatest(v_now + k.delay, k.run_at) > v_now THEN 1 ELSE 2 END,
                k.queue, k.priority, greatest(v_now + k.delay, k.run_at), k.task, v_now, g.payload,
@@ -442,7 +444,8 @@ BEGIN
                k.headers, k.parents, CASE WHEN k.parents IS NULL THEN 0 ELSE 1 END
         FROM given AS g JOIN kinds AS k ON k.kind = g.kind
         WHERE NOT g.id = ANY (v_ended)
-        ORDER BY g.place
+        ORDER BY k.unique_key, k.task, k.tenant,
+                 CASE WHEN k.unique_key IS NULL THEN g.id END, g.place
         ON CONFLICT DO NOTHING
         RETURNING seq, id, state, queue, priority, task
     ), booked AS (
