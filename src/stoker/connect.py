@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from stoker.core.broker import Broker
+from stoker.core.broker import MAX_IDS, Broker, Ring
 from stoker.core.clock import Clock, SystemClock
 from stoker.core.errors import InvalidConfig, MissingExtra, NotOpen
 from stoker.core.finding import Finding, is_local, judge_encryption, ok, warning
+from stoker.core.job import Priority
 from stoker.core.records import SchemaStatus
 from stoker.core.store import Store
 from stoker.core.transactions import Transactions
@@ -35,6 +36,10 @@ BROKERS = ("amqp", "amqps", "kafka", "kafkas")
 """The schemes that `open_broker` takes."""
 CONNECT = 10.0
 """Seconds for which `examine_broker` waits for a connection."""
+HEARD_WITHIN = 15.0
+"""Seconds for which `examine_broker` waits for its own ring; Kafka takes some to form a group."""
+PROBE = "stoker-doctor"
+"""The queue that `examine_broker` rings for."""
 
 
 def open_store(
@@ -228,19 +233,24 @@ def judge_broker_way(url: str) -> Finding:
 
 
 async def examine_broker(url: str, *, clock: Clock | None = None) -> list[Finding]:
-    """Say whether a broker can be reached; it rings for nobody meanwhile.
+    """Say whether a broker can be reached, and whether what is rung there is heard.
+
+    One ring goes to a queue of its own, `PROBE`, that no worker listens to: it needs every right
+    that workers and programs need.
 
     Raises:
         InvalidConfig, MissingExtra: See `open_broker`.
     """
+    clock = clock or SystemClock()
     async with open_broker(url, clock=clock) as broker:
         end = asyncio.get_running_loop().time() + CONNECT
         while not (status := broker.status()).connected and not status.error:
             if asyncio.get_running_loop().time() > end:
                 break
             await asyncio.sleep(0.05)
-    if status.connected:
-        return [ok("broker", found=f"{masked(url)}, {status.server}"), judge_broker_way(url)]
+        if status.connected:
+            reached = ok("broker", found=f"{masked(url)}, {status.server}")
+            return [reached, judge_broker_way(url), await _probe(broker, clock)]
     return [
         warning(
             "broker",
@@ -249,6 +259,28 @@ async def examine_broker(url: str, *, clock: Clock | None = None) -> list[Findin
             fix="start it or correct --broker, STOKER_BROKER or 'broker' in the file",
         )
     ]
+
+
+async def _probe(broker: Broker, clock: Clock) -> Finding:
+    """Ring until it is heard: another examination at the same time may hear it first."""
+    ring = Ring(clock.new_id(), PROBE, Priority.MEDIUM)
+    fault = ""
+    began = clock.monotonic()
+    while (now := clock.monotonic()) - began < HEARD_WITHIN:
+        broker.ring([ring])
+        while clock.monotonic() - now < 1.0:
+            heard = await broker.listen([PROBE], most=MAX_IDS, timeout=0.1)
+            broker.done(heard)
+            if any(delivery.ring == ring for delivery in heard):
+                return ok("broker rings", found="what is rung is heard")
+            # A broker that refuses hangs up, and is there again in the next moment.
+            fault = broker.status().error or fault
+    return warning(
+        "broker rings",
+        found=fault or f"a ring did not come back within {HEARD_WITHIN:g} s",
+        risk="no job: workers look by themselves, up to one worker.poll later",
+        fix="give the user the rights that the guide to brokers lists",
+    )
 
 
 def _rabbitmq(url: str, clock: Clock) -> Broker:

@@ -39,7 +39,8 @@ def test_a_missing_driver_is_told_with_the_command_that_installs_it(
 
 
 async def test_the_doctor_names_the_server(server: KafkaServer) -> None:
-    finding, way = await examine_broker(fresh_url(server))
+    finding, way, rung = await examine_broker(fresh_url(server))
+    assert (rung.check, rung.verdict) == ("broker rings", "ok")
     assert (way.check, way.verdict) == ("broker encryption", "ok")
 
     assert finding.verdict == "ok"

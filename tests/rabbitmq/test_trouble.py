@@ -162,11 +162,20 @@ class TestRefusals:
             await rings_until_heard(broker)
 
     async def test_the_doctor_says_what_is_wrong(self, server: RabbitMQ) -> None:
-        fine, way = await examine_broker(server.url)
+        fine, way, rung = await examine_broker(server.url)
         assert (way.check, way.verdict) == ("broker encryption", "ok")
+        assert (rung.check, rung.verdict) == ("broker rings", "ok")
         assert (fine.verdict, "RabbitMQ" in fine.found) == ("ok", True)
         [found] = await examine_broker(server.url_of(password="wrong guess"))
         assert (found.verdict, "refused the user" in found.found) == ("warning", True)
+
+    async def test_the_doctor_finds_a_right_that_is_missing(self, server: RabbitMQ) -> None:
+        server.ctl("add_vhost", "halfway")
+        # He may make queues and read from them; to publish, nobody thought of.
+        server.ctl("set_permissions", "-p", "halfway", USER, "^stoker.*", "^none$", "^stoker.*")
+        _, _, rung = await examine_broker(server.url_of(vhost="halfway"))
+        assert (rung.check, rung.verdict) == ("broker rings", "warning")
+        assert "set_permissions -p halfway" in rung.found
 
 
 class TestTls:
