@@ -1,8 +1,8 @@
-"""``python -m benchmarks.engines``: SQLite and PostgreSQL side by side, in one run on one machine.
+"""``python -m benchmarks.engines``: the engines side by side, in one run on one machine.
 
-The PostgreSQL server is one of the tests', started for this run with full durability. What is
-compared is measured in turns, a step here and a step there: a machine that others use changes its
-mood from minute to minute, and neighbours in time share it.
+The servers are those of the tests, started for this run with full durability; the gateway stands
+before a SQLite file. What is compared is measured in turns, a step here and a step there: a machine
+that others use changes its mood from minute to minute, and neighbours in time share it.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from stoker.core.job import JobSpec, Leased, Outcome, SessionSpec, Settlement
 from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, JobQuery
 from stoker.core.store import Store
+from tests.integration.combinations.site import TOKEN, Gateway
 from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
 
 FEW = 1_000
 CYCLES = 3
@@ -228,6 +230,18 @@ async def stores() -> AsyncIterator[tuple[Postgres, Path]]:
         server.close()
 
 
+@contextlib.contextmanager
+def others(folder: Path) -> Iterator[dict[str, str]]:
+    """Start a durable Redis, and a gateway before a file; return URLs by engine."""
+    with RedisServer(fsync="always") as redis:
+        gateway = Gateway(f"sqlite:///{folder}/behind.db")
+        try:
+            gateway.start()
+            yield {"redis": redis.url, "tcp:// over sqlite": gateway.url(TOKEN, folder)}
+        finally:
+            gateway.close()
+
+
 async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
     """Measure and print the parts that are asked for."""
     async with stores() as (server, folder):
@@ -245,9 +259,14 @@ async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
             head = ["", f"{lease}, {FEW:,} queued", f"{much.many:,} queued", "ratio", "a page, ms"]
             print(f"\n{report.markdown(head, rows)}")
         if "drain" in parts:
-            urls = [f"sqlite:///{folder}/drain.db", server.url("drain")]
-            rates = await drains(urls, sizes)
-            print(f"\n{report.markdown(['', 'sqlite', 'postgresql'], [('drain', rates)])}")
+            with others(folder) as more:
+                urls = {
+                    "sqlite": f"sqlite:///{folder}/drain.db",
+                    "postgresql": server.url("drain"),
+                    **more,
+                }
+                rates = await drains([*urls.values()], sizes)
+            print(f"\n{report.markdown(['', *urls], [('drain', rates)])}")
         if "churn" in parts:
             rows_of, facts = await churn(server.url("used"), server.url("fresh"), server, much)
             head = ["", "table", "live", "dead", "MB", "autovacuums"]

@@ -23,6 +23,8 @@ OUTCOMES = ("passed", "failed", "skipped")
 ENGINE = "engine"
 KINDS = ("combination", "setting", "fleet")
 """What a test may hand in besides, each under a name of its own."""
+SEED = 20_261_128
+"""What the tests of combinations are made from unless the command says another number."""
 Properties = dict[str, Any]
 
 
@@ -34,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--all-engines",
         action="store_true",
         help="Fail unless every engine was tested and no test of it was skipped.",
+    )
+    group.addoption(
+        "--seed",
+        type=int,
+        default=SEED,
+        help="Choose the jobs and the faults of the tests of combinations.",
     )
 
 

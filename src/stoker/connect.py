@@ -5,7 +5,7 @@ missing one says which command installs it.
 """
 
 import asyncio
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -92,9 +92,10 @@ def open_broker(url: str, *, clock: Clock | None = None) -> Broker:
         MissingExtra: The driver is not installed.
     """
     clock = clock or SystemClock()
-    if urlsplit(url).scheme in {"amqp", "amqps"}:
+    scheme = _split(url, "broker").scheme
+    if scheme in {"amqp", "amqps"}:
         return _rabbitmq(url, clock)
-    if urlsplit(url).scheme in {"kafka", "kafkas"}:
+    if scheme in {"kafka", "kafkas"}:
         return _kafka(url, clock)
     raise InvalidConfig(
         f"the broker is {masked(url)!r}; expected a URL that begins with one of "
@@ -104,7 +105,7 @@ def open_broker(url: str, *, clock: Clock | None = None) -> Broker:
 
 
 def _open_store(url: str, clock: Clock, token: Secret | None) -> Store:
-    scheme = urlsplit(url).scheme
+    scheme = _split(url, "store").scheme
     if scheme == "memory":
         from stoker.stores.memory import MemoryStore
 
@@ -170,7 +171,7 @@ async def examine_store(
     """
     store = open_store(url, clock=clock, token=token)
     clock = clock or SystemClock()
-    match urlsplit(url).scheme:
+    match _split(url, "store").scheme:
         case "memory":
             from stoker.stores.memory.examining import examine
 
@@ -202,7 +203,7 @@ def open_transactions(url: str) -> Transactions:
     Raises:
         InvalidConfig: The store behind that URL has no transactions.
     """
-    scheme = urlsplit(url).scheme
+    scheme = _split(url, "store").scheme
     if scheme == "sqlite":
         from stoker.stores.sqlite.transactions import Transactions as FileTransactions
 
@@ -331,8 +332,21 @@ def _redis(url: str, clock: Clock) -> Store:
     return RedisStore(url, clock=clock)
 
 
+def _split(url: str, what: str) -> SplitResult:
+    """Take a URL apart.
+
+    Raises:
+        InvalidConfig: It is none, such as one with half a bracket.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        # It may hold a password, and what cannot be taken apart cannot be masked.
+        raise InvalidConfig(f"the {what} is no URL: {error}", url=masked(url)) from None
+
+
 def _sqlite_parts(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = _split(url, "store")
     path = unquote(parts.path[1:])
     options = dict(parse_qsl(parts.query))
     durability = options.pop("durability", "full")

@@ -5,7 +5,7 @@ killed. What must hold is in `judge`; what took how long is in `measures`, and g
 results of the run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,16 +23,27 @@ from tests.servers.redis import RedisServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(900)]
 Record = Callable[[str, object], None]
-SEED = 20_261_128
+Prove = Callable[[Site, Path], Awaitable[None]]
 WORKER_FAULTS = {"kill worker": 6, "pause worker": 1}
 STORE_FAULTS = {**WORKER_FAULTS, "kill store": 3, "pause store": 1}
 
 
-async def _prove(site: Site, folder: Path, record_property: Record) -> None:
+@pytest.fixture
+def prove(request: pytest.FixtureRequest, record_property: Record) -> Prove:
+    """Play a combination with the seed of the command, and judge it."""
+    seed: int = request.config.getoption("--seed")
+
+    async def proving(site: Site, folder: Path) -> None:
+        await _prove(site, folder, seed, record_property)
+
+    return proving
+
+
+async def _prove(site: Site, folder: Path, seed: int, record_property: Record) -> None:
     record_property("combination", site.name)
-    play = Play(site, folder, SEED)
+    play = Play(site, folder, seed)
     evidence = play.evidence
-    told = [f"seed {SEED}", *map(str, evidence.schedule)]
+    told = [f"seed {seed}", *map(str, evidence.schedule)]
     try:
         await play.run()
     except BaseException as error:
@@ -65,61 +76,57 @@ def redis_site() -> Iterator[Site]:
         yield Site("redis", server.url, faults=STORE_FAULTS, servers={"store": server})
 
 
-async def test_sqlite_keeps_its_promises_while_workers_die(
-    tmp_path: Path, record_property: Record
-) -> None:
-    await _prove(sqlite_site(tmp_path), tmp_path, record_property)
+async def test_sqlite_keeps_its_promises_while_workers_die(tmp_path: Path, prove: Prove) -> None:
+    await prove(sqlite_site(tmp_path), tmp_path)
 
 
 async def test_postgresql_keeps_its_promises_while_it_is_killed(
-    tmp_path: Path, record_property: Record
+    tmp_path: Path, prove: Prove
 ) -> None:
     with Postgres() as server:
-        await _prove(postgres_site(server), tmp_path, record_property)
+        await prove(postgres_site(server), tmp_path)
 
 
-async def test_redis_keeps_its_promises_while_it_is_killed(
-    tmp_path: Path, record_property: Record
-) -> None:
+async def test_redis_keeps_its_promises_while_it_is_killed(tmp_path: Path, prove: Prove) -> None:
     with redis_site() as site:
-        await _prove(site, tmp_path, record_property)
+        await prove(site, tmp_path)
 
 
 async def test_redis_with_rabbitmq_keeps_its_promises_while_both_are_killed(
-    tmp_path: Path, record_property: Record
+    tmp_path: Path, prove: Prove
 ) -> None:
     rabbit = RabbitMQ()
     with redis_site() as behind, with_broker(behind, "amqp", rabbit, rabbit.url) as site:
-        await _prove(site, tmp_path, record_property)
+        await prove(site, tmp_path)
 
 
 async def test_postgresql_with_rabbitmq_keeps_its_promises_while_both_are_killed(
-    tmp_path: Path, record_property: Record
+    tmp_path: Path, prove: Prove
 ) -> None:
     rabbit = RabbitMQ()
     with Postgres() as server:
         behind = postgres_site(server)
         with with_broker(behind, "amqp", rabbit, rabbit.url) as site:
-            await _prove(site, tmp_path, record_property)
+            await prove(site, tmp_path)
 
 
 async def test_redis_with_kafka_keeps_its_promises_while_both_are_killed(
-    tmp_path: Path, record_property: Record
+    tmp_path: Path, prove: Prove
 ) -> None:
     kafka = KafkaServer()
     with redis_site() as behind, with_broker(behind, "kafka", kafka, kafka.url) as site:
-        await _prove(site, tmp_path, record_property)
+        await prove(site, tmp_path)
 
 
 async def test_workers_behind_a_server_lose_nothing_over_sqlite(
-    tmp_path: Path, record_property: Record
+    tmp_path: Path, prove: Prove
 ) -> None:
     with behind_gateway(sqlite_site(tmp_path), tmp_path) as site:
-        await _prove(site, tmp_path, record_property)
+        await prove(site, tmp_path)
 
 
 async def test_workers_behind_a_server_lose_nothing_over_postgresql(
-    tmp_path: Path, record_property: Record
+    tmp_path: Path, prove: Prove
 ) -> None:
     with Postgres() as server, behind_gateway(postgres_site(server), tmp_path) as site:
-        await _prove(site, tmp_path, record_property)
+        await prove(site, tmp_path)

@@ -99,7 +99,7 @@ def cannot_connect(error: Exception, address: Address, *, opening: bool) -> Stok
         opening: The store is being opened: what only a person can mend is said as such. Later the
             same may be a passing state of the server, so it is `Unavailable`.
     """
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".?") or type(error).__name__
     kind, advice = next(
         (meant for phrases, meant in _ADVICE if any(p in text.lower() for p in phrases)),
         (Unavailable, "Check that the server runs, and that host, port and firewall are right"),
