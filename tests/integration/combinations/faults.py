@@ -17,7 +17,7 @@ from stoker.core.errors import StokerError
 from stoker.core.lifecycle import State
 from stoker.core.store import Store
 from stoker.testing import wait_until
-from tests.integration.combinations.herd import LEASE, Herd
+from tests.integration.combinations.herd import LEASE, Herd, Process
 from tests.integration.combinations.site import Site
 
 FIRST, LAST = 0.08, 0.8
@@ -99,6 +99,8 @@ class Breaker:
         self.incidents: list[Incident] = []
         self.next_after: float = 0
         """How many effects come before the next fault: work up to there must be at hand."""
+        self.seeks_victim = False
+        """Whether a fault waits for a worker that runs a job: there must be jobs."""
 
     async def run(self, schedule: list[Fault]) -> None:
         """Let the faults happen, each when its moment has come.
@@ -155,14 +157,21 @@ class Breaker:
         return {"kill": self._kill_server, "pause": self._pause_server}
 
     async def _kill_worker(self, _: str) -> Incident:
-        victim = await self._herd.choose(self._chance)
+        victim = await self._choose()
         began_at = time.monotonic()
         await self._herd.kill(victim)
         await self._herd.start()
         return _incident("kill worker", began_at, victim.name)
 
+    async def _choose(self) -> Process:
+        self.seeks_victim = True
+        try:
+            return await self._herd.choose(self._chance)
+        finally:
+            self.seeks_victim = False
+
     async def _pause_worker(self, _: str) -> Incident:
-        victim = await self._herd.choose(self._chance)
+        victim = await self._choose()
         began_at = time.monotonic()
         victim.send(signal.SIGSTOP)
         try:

@@ -86,11 +86,15 @@ class Herd:
 
         async def working() -> list[Process]:
             await self.mend()
-            busy = {line.worker for line in self.ledger.look().open.values()}
-            return [worker for worker in self.workers if worker.name in busy]
+            return self.busy()
 
         found = await wait_until(working, "a worker runs a job", timeout=START_WITHIN)
         return chance.choice(found)
+
+    def busy(self) -> list[Process]:
+        """Return those that run a job."""
+        running = {line.worker for line in self.ledger.look().open.values()}
+        return [worker for worker in self.workers if worker.name in running]
 
     async def kill(self, worker: Process) -> None:
         """Kill one with SIGKILL."""

@@ -98,6 +98,7 @@ class Play:
         self._seed = seed
         self._accepted: set[str] = set()
         self._all_in = False
+        self._asking: dict[str, float] = {}
 
     async def run(self) -> Evidence:
         """Run it to its end."""
@@ -126,7 +127,7 @@ class Play:
         """Submit, but never so much that the work could be over before the last fault."""
         for specs, flow in self.evidence.load.batches:
             await self._reach(partial(self._has_room, breaker), "the next fault is near")
-            answers, _ = await insist(partial(_submit, door, specs, flow), self._chance)
+            answers, _ = await self._ask("submit", partial(_submit, door, specs, flow))
             refused = [answer for answer in answers if answer.error is not None]
             assert not refused, refused
             self._accepted.update(answer.id for answer in answers)
@@ -138,7 +139,7 @@ class Play:
         while left:
             ripe = await self._reach(partial(self._ripe, left), "jobs to call off")
             query = JobQuery(ids=tuple(ripe))
-            answers, unknown = await insist(partial(_cancel, door, query), self._chance)
+            answers, unknown = await self._ask("cancel", partial(_cancel, door, query))
             at = asyncio.get_running_loop().time()
             for answer in answers:
                 self.evidence.called[answer.id] = Called(answer, at, unknown)
@@ -172,11 +173,29 @@ class Play:
 
         return await wait_until(look, what, timeout=PROGRESS_WITHIN)
 
+    def told(self) -> str:
+        """Say how far it came: what was done, which calls have no answer yet, what servers say."""
+        now = asyncio.get_running_loop().time()
+        open_calls = [f"{what} for {now - since:.1f} s" for what, since in self._asking.items()]
+        done = dict(self.herd.ledger.look().counts)
+        far = f"{len(self._accepted)} accepted, ledger {done}, unanswered: {open_calls or 'none'}"
+        logs = [f"{name}: {one.log_tail(1_000)}" for name, one in self._site.servers.items()]
+        return "\n".join([far, *logs])
+
+    async def _ask(self, what: str, call: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        self._asking[what] = asyncio.get_running_loop().time()
+        answer = await insist(call, self._chance)
+        del self._asking[what]
+        return answer
+
     async def _all_here(self, store: Store) -> bool:
         sessions = {session.name for session in await store.sessions()}
         return sessions >= {worker.name for worker in self.herd.workers}
 
     async def _has_room(self, breaker: Breaker) -> bool:
+        if breaker.seeks_victim and not self.herd.busy():
+            # A server that takes long to come back let them finish all that was at hand.
+            return True
         most = breaker.next_after + AHEAD
         if breaker.next_after < math.inf:
             # Something is left to run when the last fault comes, however long the others took.

@@ -1,5 +1,7 @@
 """What a combination of engines consists of: its servers, and the URLs by which they are found."""
 
+import contextlib
+import http.client
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.integration.combinations.herd import configuration
-from tests.servers.server import Server, accepts, free_port
+from tests.servers.server import Server, free_port
 
 TOKEN = "for whatever looks and submits"
 WORKER_TOKEN = "for whatever runs jobs"
@@ -60,8 +62,15 @@ class Gateway(Server):
         return [sys.executable, "-m", "stoker", "server", *ports]
 
     def is_ready(self) -> bool:
-        """See `Server.is_ready`."""
-        return accepts(self.port)
+        """See `Server.is_ready`. The port is taken, and calls wait there, before the store is open.
+
+        A server that finds its store away in that moment ends, for its supervisor to start again.
+        """
+        asking = http.client.HTTPConnection("127.0.0.1", self._http, timeout=5)
+        with contextlib.closing(asking), contextlib.suppress(OSError):
+            asking.request("GET", "/ready")
+            return asking.getresponse().status == http.HTTPStatus.OK
+        return False
 
     def url(self, token: str, folder: Path) -> str:
         """Return the URL for a client with that token, which is kept in a file in a folder."""

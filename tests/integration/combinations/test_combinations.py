@@ -47,7 +47,8 @@ async def _prove(site: Site, folder: Path, seed: int, record_property: Record) -
     try:
         await play.run()
     except BaseException as error:
-        error.add_note("\n".join([*told, *map(str, evidence.incidents), play.herd.log_tail()]))
+        happenings = map(str, evidence.incidents)
+        error.add_note("\n".join([*told, *happenings, play.told(), play.herd.log_tail()]))
         raise
     record_property("version", evidence.version)
     wrong = complaints(evidence)
