@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import keys
 from benchmarks.__main__ import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,3 +27,10 @@ def test_the_benchmark_measures_every_row_for_every_store() -> None:
     assert all(row[2] not in {"", "–", "0"} for row in columns[2:])
     for fact in ("stoker", "python", "sqlite", "machine", "durability", "sizes"):
         assert f"\n{fact}: " in f"\n{done.stdout}"
+
+
+async def test_the_cost_of_a_key_is_measured_for_every_kind_of_caller() -> None:
+    found = await keys.measure("memory://", rounds=1, requests=keys.AT_ONCE)
+    assert all(seconds for kinds in found.values() for seconds in kinds.values())
+    table = keys.table(found, keys.AT_ONCE)
+    assert all(f"POST /api/v1/jobs, {kind} " in table for kind in keys.KINDS)

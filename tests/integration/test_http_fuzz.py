@@ -93,7 +93,7 @@ def make_who(name: str, *scopes: str, tenant: str | None = None, queue: str = ""
 
 
 MUCH = ("read", "submit", "operate")
-CALLERS = {
+CALLERS: dict[str, Who] = {
     "nobody": Who(),
     **{scope: make_who(f"fuzz-{scope}", scope) for scope in Scope},
     "tenant": make_who("fuzz-tenant", *MUCH, tenant="acme"),

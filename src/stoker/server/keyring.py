@@ -1,9 +1,11 @@
 """The API keys of the store, remembered for a second.
 
-A request with a key costs a look at the store at most once a second for each key. What this server
-itself changes it knows at once; a key that was revoked elsewhere opens nothing a second later.
+A request with a key costs a look at the store at most once a second for each key, however many ask
+at once. What this server itself changes it knows at once; a key that was revoked elsewhere opens
+nothing a second later.
 """
 
+import asyncio
 import contextlib
 from collections import OrderedDict
 
@@ -34,6 +36,7 @@ class Keyring:
         self._run = run
         self._clock = clock
         self._seen: OrderedDict[str, tuple[float, KeyInfo]] = OrderedDict()
+        self._looks: dict[str, asyncio.Task[KeyInfo | None]] = {}
         self._used: dict[str, float] = {}
         self._are_any = False
         self._looked = float("-inf")
@@ -70,6 +73,8 @@ class Keyring:
     def forget(self) -> None:
         """Look anew at the next request: keys were made or revoked here."""
         self._seen.clear()
+        # What is being looked up may be from before the change: nobody keeps it.
+        self._looks.clear()
         self._looked = float("-inf")
 
     async def _is_valid(self, key: KeyInfo) -> bool:
@@ -83,16 +88,34 @@ class Keyring:
         if known is not None and now - at < FRESH:
             self._seen.move_to_end(key_id)
             return known
-        found: list[KeyInfo] = await self._run(lambda store: store.keys([key_id]))
+        look = self._looks.get(key_id)
+        if look is None:
+            # One look for all who ask meanwhile, kept here; none of them ends it for the others.
+            look = asyncio.create_task(self._look(key_id, now))  # noqa: TID251 - each awaits it
+            self._looks[key_id] = look
+            look.add_done_callback(_hear)
+        return await asyncio.shield(look)
+
+    async def _look(self, key_id: str, now: float) -> KeyInfo | None:
+        this = asyncio.current_task()
+        try:
+            found: list[KeyInfo] = await self._run(lambda store: store.keys([key_id]))
+            if self._looks.get(key_id) is this:
+                self._keep(key_id, now, found)
+            return found[0] if found else None
+        finally:
+            if self._looks.get(key_id) is this:
+                del self._looks[key_id]
+
+    def _keep(self, key_id: str, now: float, found: list[KeyInfo]) -> None:
         if not found:
             self._seen.pop(key_id, None)
-            return None
+            return
         self._seen[key_id] = (now, found[0])
         self._seen.move_to_end(key_id)
         if len(self._seen) > KEPT:
             forgotten, _ = self._seen.popitem(last=False)
             self._used.pop(forgotten, None)
-        return found[0]
 
     async def _note_use(self, key_id: str) -> None:
         now = self._clock.monotonic()
@@ -102,6 +125,12 @@ class Keyring:
         # A store that cannot write now still answers who asks.
         with contextlib.suppress(BackendError):
             await self._run(lambda store: store.put_keys(used=[key_id]))
+
+
+def _hear(look: asyncio.Task[KeyInfo | None]) -> None:
+    """Take the error of a look that nobody waits for any more: whoever asks next looks again."""
+    if not look.cancelled():
+        look.exception()
 
 
 async def _keys(store: Store) -> list[KeyInfo]:

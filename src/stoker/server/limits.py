@@ -3,6 +3,7 @@
 import ipaddress
 import math
 from collections import OrderedDict
+from functools import lru_cache
 
 from stoker.core.clock import Clock
 from stoker.core.errors import RateLimited
@@ -67,6 +68,7 @@ class Buckets:
         return now, min(self._burst, left + (now - at) * self._rate)
 
 
+@lru_cache(maxsize=KEPT)
 def network_of(address: str) -> str:
     """Return what an address is counted as: itself, or the /64 that its owner has for himself."""
     try:

@@ -1,24 +1,29 @@
 """Who is let in: keys in headers, nobody without one, and how often (S6, S7, S12, S16)."""
 
+import asyncio
 import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import pytest
 
 from stoker.app.stoker import Stoker
+from stoker.core.errors import Unavailable
 from stoker.core.keys import digest_of
+from stoker.core.store import Store
 from stoker.server import gate as gates
 from stoker.server.access import Declared, Need, check_declared
 from stoker.server.gate import address_of
 from stoker.server.gateway.desk import FAILURES
 from stoker.server.http import make_server_app
-from stoker.server.keyring import FRESH, USED_EVERY
+from stoker.server.keyring import FRESH, USED_EVERY, Keyring
 from stoker.server.limits import network_of
 from stoker.settings import ServerSettings, Settings
 from stoker.testing import FakeClock
 from tests.unit.server.asking import Answer, Asking
 from tests.unit.server.keyed import asking_with, new_key
 
+T = TypeVar("T")
 SCOPES = ("read", "submit", "operate", "admin", "worker")
 BROUGHT = {
     "read": {"read"},
@@ -273,3 +278,72 @@ async def test_no_key_stands_in_a_log_line_or_an_answer(
                 texts += [answer.text, str(answer.headers)]
     secret = key.key.rpartition("_")[2]
     assert not any(secret in text for text in [*texts, caplog.text])
+
+
+class SlowKeys:
+    """Runs work on a store; looks at keys wait until they may."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.looks = 0
+        self.looked = asyncio.Event()
+        self.may = asyncio.Event()
+
+    async def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        self.looks += 1
+        found = await work(self.store)
+        self.looked.set()
+        await self.may.wait()
+        return found
+
+
+async def test_many_who_ask_with_one_key_cost_one_look_at_the_store(
+    app: Stoker, fake_clock: FakeClock
+) -> None:
+    key = await new_key(app, "busy", "read")
+    slow = SlowKeys(await app.arun(_same))
+    ring = Keyring(slow.run, clock=fake_clock)
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ring.is_valid(key.id)) for _ in range(50)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        slow.may.set()
+    assert asked[0].cancelled()
+    assert all(one.result() for one in asked[1:])
+    assert slow.looks == 1
+
+
+async def test_a_look_from_before_a_revocation_is_not_believed_after_it(
+    app: Stoker, fake_clock: FakeClock
+) -> None:
+    key = await new_key(app, "gone", "read")
+    slow = SlowKeys(await app.arun(_same))
+    ring = Keyring(slow.run, clock=fake_clock)
+    async with asyncio.TaskGroup() as group:
+        early = group.create_task(ring.is_valid(key.id))
+        await slow.looked.wait()
+        await app.arun(lambda store: store.put_keys(revoke=[key.id]))
+        ring.forget()
+        slow.may.set()
+    assert early.result()
+    assert not await ring.is_valid(key.id)
+
+
+async def test_a_look_that_failed_is_taken_again(app: Stoker, fake_clock: FakeClock) -> None:
+    key = await new_key(app, "tried", "read")
+    store = await app.arun(_same)
+    troubles = [Unavailable("the store is away")]
+
+    async def run(work: Callable[[Store], Awaitable[T]]) -> T:
+        if troubles:
+            raise troubles.pop()
+        return await work(store)
+
+    ring = Keyring(run, clock=fake_clock)
+    with pytest.raises(Unavailable):
+        await ring.is_valid(key.id)
+    assert await ring.is_valid(key.id)
+
+
+async def _same(store: Store) -> Store:
+    return store
