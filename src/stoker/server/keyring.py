@@ -1,18 +1,23 @@
 """The API keys of the store, remembered for a second.
 
-A request with a key costs a look at the store at most once a second for each key, however many ask
-at once. What this server itself changes it knows at once; a key that was revoked elsewhere opens
-nothing a second later.
+Requests with keys cost about one look at the store a second, however many there are of both: the
+look that one key needs is a look at all that are in use. What this server itself changes it knows
+at once; a key that was revoked elsewhere opens nothing a second later.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
 
 from stoker.app.stoker import Run
 from stoker.core.clock import Clock
 from stoker.core.errors import BackendError
 from stoker.core.keys import KEY_PREFIX, KeyInfo, id_of, proves
+from stoker.core.records import MAX_PAGE
 from stoker.core.store import Store
 
 FRESH = 1.0
@@ -21,6 +26,18 @@ USED_EVERY = 60.0
 """Seconds between two notes that a key was used."""
 KEPT = 10_000
 """Keys that are remembered; the one unused for longest goes first."""
+IN_USE = 2.0
+"""Seconds since it was last asked for, after which a key is not in use any more."""
+Look = asyncio.Task[dict[str, KeyInfo]]
+"""A look at some keys: those that are there, by their ids."""
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """A key that was looked at."""
+
+    looked_at: float
+    asked_at: float
+    key: KeyInfo
 
 
 class Keyring:
@@ -35,8 +52,8 @@ class Keyring:
         """
         self._run = run
         self._clock = clock
-        self._seen: OrderedDict[str, tuple[float, KeyInfo]] = OrderedDict()
-        self._looks: dict[str, asyncio.Task[KeyInfo | None]] = {}
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._looks: dict[str, Look] = {}
         self._used: dict[str, float] = {}
         self._are_any = False
         self._looked = float("-inf")
@@ -54,8 +71,8 @@ class Keyring:
 
     def remembers(self, text: str, *, prefix: str = KEY_PREFIX) -> bool:
         """Whether a text is that of a key that was seen of late, without a look at the store."""
-        _, key = self._seen.get(id_of(text, prefix=prefix) or "", (0.0, None))
-        return proves(text, key)
+        known = self._seen.get(id_of(text, prefix=prefix) or "")
+        return proves(text, None if known is None else known.key)
 
     async def is_valid(self, key_id: str) -> bool:
         """Whether a key, or a log-in and its key, may still be used."""
@@ -84,35 +101,54 @@ class Keyring:
 
     async def _find(self, key_id: str) -> KeyInfo | None:
         now = self._clock.monotonic()
-        at, known = self._seen.get(key_id, (float("-inf"), None))
-        if known is not None and now - at < FRESH:
+        known = self._seen.get(key_id)
+        if known is not None:
+            self._seen[key_id] = msgspec.structs.replace(known, asked_at=now)
             self._seen.move_to_end(key_id)
-            return known
-        look = self._looks.get(key_id)
-        if look is None:
-            # One look for all who ask meanwhile, kept here; none of them ends it for the others.
-            look = asyncio.create_task(self._look(key_id, now))  # noqa: TID251 - each awaits it
-            self._looks[key_id] = look
-            look.add_done_callback(_hear)
-        return await asyncio.shield(look)
+            if now - known.looked_at < FRESH:
+                return known.key
+        look = self._looks.get(key_id) or self._begin_look(key_id, now)
+        return (await asyncio.shield(look)).get(key_id)
 
-    async def _look(self, key_id: str, now: float) -> KeyInfo | None:
+    def _begin_look(self, key_id: str, now: float) -> Look:
+        """Look at a key, and at all others that are in use.
+
+        One look for all who ask meanwhile, whichever key they have; none ends it for the others.
+        """
+        ids = [key_id, *islice(self._in_use(key_id, now), MAX_PAGE - 1)]
+        look = asyncio.create_task(self._look(ids, now))  # noqa: TID251 - whoever asks awaits it
+        self._looks.update(dict.fromkeys(ids, look))
+        look.add_done_callback(_hear)
+        return look
+
+    def _in_use(self, but: str, now: float) -> Iterator[str]:
+        for key_id, known in reversed(self._seen.items()):
+            if now - known.asked_at > IN_USE:
+                return
+            if key_id != but and key_id not in self._looks and known.looked_at < now:
+                yield key_id
+
+    async def _look(self, ids: list[str], now: float) -> dict[str, KeyInfo]:
         this = asyncio.current_task()
         try:
-            found: list[KeyInfo] = await self._run(lambda store: store.keys([key_id]))
-            if self._looks.get(key_id) is this:
-                self._keep(key_id, now, found)
-            return found[0] if found else None
+            keys: list[KeyInfo] = await self._run(lambda store: store.keys(ids))
+            found = {key.spec.id: key for key in keys}
+            for key_id in ids:
+                if self._looks.get(key_id) is this:
+                    self._keep(key_id, now, found.get(key_id))
+            return found
         finally:
-            if self._looks.get(key_id) is this:
-                del self._looks[key_id]
+            for key_id in ids:
+                if self._looks.get(key_id) is this:
+                    del self._looks[key_id]
 
-    def _keep(self, key_id: str, now: float, found: list[KeyInfo]) -> None:
-        if not found:
+    def _keep(self, key_id: str, now: float, found: KeyInfo | None) -> None:
+        if found is None:
             self._seen.pop(key_id, None)
             return
-        self._seen[key_id] = (now, found[0])
-        self._seen.move_to_end(key_id)
+        before = self._seen.get(key_id)
+        asked_at = now if before is None else before.asked_at
+        self._seen[key_id] = _Seen(looked_at=now, asked_at=asked_at, key=found)
         if len(self._seen) > KEPT:
             forgotten, _ = self._seen.popitem(last=False)
             self._used.pop(forgotten, None)
@@ -127,7 +163,7 @@ class Keyring:
             await self._run(lambda store: store.put_keys(used=[key_id]))
 
 
-def _hear(look: asyncio.Task[KeyInfo | None]) -> None:
+def _hear(look: Look) -> None:
     """Take the error of a look that nobody waits for any more: whoever asks next looks again."""
     if not look.cancelled():
         look.exception()

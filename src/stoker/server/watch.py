@@ -210,14 +210,15 @@ class _Remembered(Generic[T]):
     def __init__(self, seldom: float, ask: Callable[[Store], Awaitable[T]]) -> None:
         self._seldom = seldom
         self._ask = ask
-        self._answer: T | None = None
+        self._answers: list[T] = []
         self._until = float("-inf")
 
     async def of(self, store: Store) -> T:
-        if self._answer is None or _now() >= self._until:
-            self._answer = await self._ask(store)
+        # That there is no keeper is an answer, too.
+        if not self._answers or _now() >= self._until:
+            self._answers = [await self._ask(store)]
             self._until = _now() + self._seldom
-        return self._answer
+        return self._answers[0]
 
 
 async def _dead_letters(store: Store) -> DeadLetters:

@@ -46,7 +46,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(ask: Asking, path: str, *, last_id: str = "") -> AsyncIterator[Listener]:
+async def listening(
+    ask: Asking, path: str, *, last_id: str = "", cookie: str = ""
+) -> AsyncIterator[Listener]:
     listener = Listener()
     scope: Scope = {
         "type": "http",
@@ -58,7 +60,11 @@ async def listening(ask: Asking, path: str, *, last_id: str = "") -> AsyncIterat
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"host", b"localhost"), (b"last-event-id", last_id.encode())],
+        "headers": [
+            (b"host", b"localhost"),
+            (b"last-event-id", last_id.encode()),
+            (b"cookie", cookie.encode()),
+        ],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }
