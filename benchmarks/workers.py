@@ -89,6 +89,7 @@ async def processes(app: Stoker, count: int, *, concurrency: int) -> AsyncIterat
     finally:
         async with asyncio.timeout(LEAVES_WITHIN):
             await asyncio.to_thread(crew.stop)
+        crew.log.close()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import keys
+from benchmarks import keys, watchers
 from benchmarks.__main__ import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,3 +34,11 @@ async def test_the_cost_of_a_key_is_measured_for_every_kind_of_caller() -> None:
     assert all(seconds for kinds in found.values() for seconds in kinds.values())
     table = keys.table(found, keys.AT_ONCE)
     assert all(f"POST /api/v1/jobs, {kind} " in table for kind in keys.KINDS)
+
+
+async def test_what_watchers_cost_is_measured_with_and_without_them(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'watched.db'}"
+    found = await watchers.measure(store, streams=2, rounds=2, drained=20)
+    assert len(found.alone) == len(found.watched) == 2
+    assert found.frames >= 4
+    assert "drain, 2 streams (jobs/s)" in watchers.table(found, 2)

@@ -65,7 +65,7 @@ async def asked_by(app: Stoker, ask: Asking, clock: FakeClock, streams: int) -> 
     watch = ask.api.state.watch = Watch(app, every=SOON)
     ask.api.state.streams = Streams()
     ask.api.state.feed = Feed(watch, ask.api.state.streams, birth="abc")
-    app._store = counted  # type: ignore[assignment]
+    app._store = counted
     async with AsyncExitStack() as stack:
         listeners = [
             await stack.enter_async_context(listening(ask, "/api/v1/live", cookie=cookie))
