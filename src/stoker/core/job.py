@@ -264,6 +264,8 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the tasks it can run."""
     concurrency: int = 1
     state: SessionState = SessionState.ALIVE
+    details: Mapping[str, Any] = {}
+    """What else it tells of itself, as JSON. No store reads it."""
 
 
 class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +287,8 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime
     expires_at: datetime
     command: Command | None = None
+    details: Mapping[str, Any] = {}
+    """What it told last; see `SessionSpec.details`."""
 
 
 class BeatReply(msgspec.Struct, frozen=True):

@@ -209,6 +209,7 @@ def _session(session: Session) -> SessionInfo:
         seen_at=when(session.seen_at),
         expires_at=when(session.expires_at),
         command=session.command,
+        details=spec.details,
     )
 
 

@@ -203,6 +203,7 @@ def _session(row: Row, busy: int) -> SessionInfo:
         seen_at=when(seen),
         expires_at=when(expires),
         command=Command(command) if command else None,
+        details=spec.details,
     )
 
 

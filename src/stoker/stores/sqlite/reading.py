@@ -326,6 +326,7 @@ def _session(row: _Session) -> SessionInfo:
         seen_at=when(row.seen_at),
         expires_at=when(row.expires_at),
         command=row.command,
+        details=spec.details,
     )
 
 

@@ -47,6 +47,19 @@ class Living(StoreSuite):
         assert now.expires_at == now.seen_at + timedelta(seconds=60)
         assert now.concurrency == 5
 
+    async def test_what_a_session_tells_of_itself_is_kept_as_it_told_it_last(
+        self, hand: Hand
+    ) -> None:
+        await hand.beat("w1")
+        told = {"kinds": [{"name": "Ä", "min": 1, "share": 0.5, "on": True}], "why": None}
+        await hand.beat("f1", kind="fleet", concurrency=0, details=told)
+        found = {session.id: session for session in await hand.store.sessions()}
+        assert found["w1"].details == {}
+        assert (found["f1"].kind, found["f1"].details) == ("fleet", told)
+        await hand.beat("f1", kind="fleet", concurrency=0, details={"kinds": []})
+        found = {session.id: session for session in await hand.store.sessions()}
+        assert found["f1"].details == {"kinds": []}
+
     async def test_a_session_that_is_late_but_not_declared_dead_renews(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put())
         hand.clock.advance(TTL * 100)
