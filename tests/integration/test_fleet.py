@@ -14,12 +14,14 @@ from stoker.connect import open_store
 from stoker.core.clock import SystemClock
 from stoker.core.errors import NotFound, Refused, Unavailable
 from stoker.core.events import Kind
+from stoker.core.fleets import workers_among
 from stoker.core.job import JobRecord, JobSpec, SessionInfo
 from stoker.core.lifecycle import State
 from stoker.core.records import EventQuery
 from stoker.core.store import Store
 from stoker.fleet import background
 from stoker.fleet.identity import Identity
+from stoker.fleet.kinds import plain
 from stoker.fleet.reporter import HOST
 from stoker.fleet.supervisor import Supervisor
 from stoker.settings import FleetSettings, Seconds
@@ -82,7 +84,7 @@ class Site:
 
     async def workers(self, count: int) -> Sequence[SessionInfo]:
         async def look() -> list[SessionInfo]:
-            found = await self.store.sessions()
+            found = workers_among(await self.store.sessions())
             return found if len(found) == count else []
 
         return await wait_until(look, f"{count} workers are at work", timeout=PATIENCE)
@@ -91,7 +93,7 @@ class Site:
         return await background.start(
             self.store,
             self.url,
-            command=command or self.command,
+            kinds=[plain(self.settings, command=command or self.command, slots=1, queues=())],
             settings=self.settings,
             drain=1.0,
             timeout=PATIENCE,
@@ -157,9 +159,11 @@ async def test_a_fleet_in_the_background_works_until_it_is_stopped(site: Site) -
     stopped = await site.status()
     assert (stopped.is_running, stopped.workers, stopped.sessions) == (False, [], [])
     assert background.prefixes(site.settings.run_dir) == []
-    kinds = [event.kind for event in await site.store.events(EventQuery(after=0))]
+    events = await site.store.events(EventQuery(after=0))
+    kinds = [event.kind for event in events]
     assert kinds.count(Kind.FLEET_STARTED) == kinds.count(Kind.FLEET_STOPPED) == 1
-    assert kinds.count(Kind.WORKER_LEFT) == 2
+    left = sorted(event.worker or "" for event in events if event.kind is Kind.WORKER_LEFT)
+    assert left == ["fleet:w", "w-1", "w-2"]
 
 
 async def test_a_second_fleet_of_the_same_name_is_refused(site: Site) -> None:

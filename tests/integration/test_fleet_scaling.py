@@ -13,12 +13,14 @@ import pytest
 from stoker.connect import open_store
 from stoker.core.clock import SystemClock
 from stoker.core.events import EventRecord, Kind
+from stoker.core.fleets import workers_among
 from stoker.core.job import JobRecord, JobSpec
 from stoker.core.lifecycle import State
 from stoker.core.records import EventQuery, JobQuery
 from stoker.core.store import Store
+from stoker.fleet.fleet import Fleet
+from stoker.fleet.kinds import plain
 from stoker.fleet.running import run_fleet
-from stoker.fleet.supervisor import Supervisor
 from stoker.settings import FleetSettings, Seconds
 from stoker.testing import wait_until
 
@@ -48,19 +50,12 @@ class Site:
             *("--store", f"sqlite:///{folder}/jobs.db", "--jobs", str(folder / "jobs")),
             *("--concurrency", str(SLOTS), "--config", str(folder / "stoker.toml")),
         ]
-        self.supervisor = Supervisor(
-            store, command=command, settings=settings, clock=self.clock, drain=1.0
-        )
+        kind = plain(settings, command=command, slots=SLOTS, queues=["default"])
+        self.fleet = Fleet(store, [kind], clock=self.clock, drain=1.0)
+        self.supervisor = self.fleet.supervisor
 
     async def run(self) -> None:
-        await run_fleet(
-            self.store,
-            self.supervisor,
-            settings=self.settings,
-            slots=SLOTS,
-            queues=["default"],
-            clock=self.clock,
-        )
+        await run_fleet(self.store, self.fleet, clock=self.clock, ttl=30.0)
 
     async def submit(self, count: int, seconds: float) -> None:
         payload = json.dumps({"seconds": seconds}).encode()
@@ -69,7 +64,7 @@ class Site:
 
     async def ready(self, count: int) -> None:
         async def look() -> bool:
-            return len(await self.store.sessions()) >= count
+            return len(workers_among(await self.store.sessions())) >= count
 
         await wait_until(look, f"{count} workers are at work", timeout=PATIENCE)
 
@@ -118,7 +113,7 @@ async def at_work(site: Site) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            site.supervisor.stop()
+            site.fleet.stop()
 
 
 def ran(job: JobRecord) -> int:

@@ -1,5 +1,5 @@
 // Written by scripts/generate_dashboard.py from stoker/core/lifecycle.py. Do not edit.
-// The API's description that schema.ts was made from: aa59fcadcb8f6057
+// The API's description that schema.ts was made from: 4e8dee9b097cae99
 
 export const STATES = ["blocked", "scheduled", "queued", "assigned", "running", "retry_queued", "completed", "dead_letter", "cancelled"] as const;
 export type State = (typeof STATES)[number];
@@ -8,7 +8,7 @@ export const LEASED: readonly State[] = ["assigned", "running"];
 export const LIVE: readonly State[] = ["blocked", "scheduled", "queued", "assigned", "running", "retry_queued"];
 export const TERMINAL: readonly State[] = ["completed", "dead_letter", "cancelled"];
 export const PRIORITIES = ["high", "medium", "low"] as const;
-export const KINDS = ["worker_joined", "worker_draining", "worker_left", "worker_died", "worker_commanded", "keeper_elected", "keeper_resigned", "queue_paused", "queue_resumed", "queue_limited", "schedule_put", "schedule_removed", "schedule_paused", "schedule_resumed", "schedule_fired", "workflow_submitted", "job_cancelled", "job_requeued", "job_dead", "job_lost", "jobs_purged", "key_created", "key_revoked", "logged_in", "logged_out", "jobs_handled", "fleet_started", "fleet_stopped", "fleet_restarted_worker", "fleet_renewed_worker", "fleet_scaled"] as const;
+export const KINDS = ["worker_joined", "worker_draining", "worker_left", "worker_died", "worker_commanded", "keeper_elected", "keeper_resigned", "queue_paused", "queue_resumed", "queue_limited", "schedule_put", "schedule_removed", "schedule_paused", "schedule_resumed", "schedule_fired", "workflow_submitted", "job_cancelled", "job_requeued", "job_dead", "job_lost", "jobs_purged", "key_created", "key_revoked", "logged_in", "logged_out", "jobs_handled", "fleet_started", "fleet_stopped", "fleet_restarted_worker", "fleet_renewed_worker", "fleet_scaled", "fleet_bounded", "fleet_gave_up_worker", "fleet_commanded"] as const;
 export const MOVES: readonly (readonly [State, State])[] = [
   ["assigned", "cancelled"],
   ["assigned", "completed"],

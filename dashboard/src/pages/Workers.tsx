@@ -10,6 +10,7 @@ import { Confirm } from "../ui/Dialog";
 import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
 import { Ago, Since, useNow } from "../ui/Time";
 import { toast } from "../ui/toast";
+import { Fleets } from "./Fleets";
 
 type Ask = { kind: "drain" | "stop" | "remove"; worker: Worker };
 const GONE = new Set(["left", "dead"]);
@@ -29,6 +30,7 @@ export function Workers() {
       sub={list.data && `${plural(living.length, "worker")}, ${count(busy)} of ${count(slots)} slots in use`}
       actions={<Segments label="Which workers" value={which} options={[["now", "Living"], ["all", "Last day"]]} onChange={setWhich} />}
     >
+      <Fleets ended={which === "all"} />
       {list.isError ? <Card><Failure error={list.error} retry={() => void list.refetch()} /></Card> : list.isPending ? <Card><Bones /></Card> : workers.length === 0 ? (
         <Card><Empty icon="workers" title="No worker lives"><code>stoker worker</code></Empty></Card>
       ) : (

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from stoker.app.job import fetch
+from stoker.core.fleets import workers_among
 from stoker.core.job import JobRecord, SessionInfo, SessionState
 from stoker.core.lifecycle import LEASED, LIVE, TERMINAL, State
 from stoker.core.records import Counts, JobQuery, QueueInfo
@@ -82,7 +83,7 @@ async def aexplain(store: Store, job_id: str) -> Explanation:
     facts = Facts(
         now=counts.now,
         queue=queue,
-        sessions=await store.sessions(),
+        sessions=workers_among(await store.sessions()),
         parents=await _pending_parents(store, job),
         line=await _line(store, job, counts),
     )

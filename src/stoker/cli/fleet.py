@@ -4,9 +4,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
+from stoker.cli import fleet_control
 from stoker.cli.exits import DONE, FAILED
-from stoker.cli.inherit import to_children
+from stoker.cli.inherit import VARIABLE, said, to_children
 from stoker.cli.shell import Shell, common, json_option
 from stoker.cli.text import since
 from stoker.cli.worker import load_options, read_queues
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from stoker.app.stoker import Stoker
     from stoker.core.store import Store
     from stoker.fleet.background import FleetStatus
+    from stoker.fleet.kinds import Kind
 
 _COLUMNS = ("worker", "state", "pid", "busy", "since", "restarts", "last exit")
 
@@ -102,10 +105,10 @@ def start(
         return await background.start(
             store,
             app.settings.store,
-            command=worker_command(),
+            kinds=make_kinds(shell),
             settings=app.settings.fleet,
-            slots=app.settings.worker.concurrency,
-            queues=app.settings.worker.queues,
+            token=app.settings.token,
+            ttl=float(app.settings.worker.lease),
             drain=float(app.settings.worker.drain),
             level=app.settings.log.level,
             env=to_children(worker_words(shell), shell.config),
@@ -119,13 +122,24 @@ def start(
     shell.out.note(f"log: {found.log}; stop them: stoker fleet stop --name {found.prefix}")
 
 
+fleet.add_command(fleet_control.scale)
+fleet.add_command(fleet_control.drain)
+
+
 @fleet.command()
-@click.option("--name", metavar="PREFIX", help="Which fleet (default: fleet.name).")
+@click.option(
+    "--name", metavar="FLEET", help="Its name, NAME@HOST, or its id (default: fleet.name)."
+)
 @click.option("--timeout", metavar="DURATION", help="How long to drain; then they are killed.")
+@click.option("--now", is_flag=True, help="Interrupt running jobs and give them back.")
 @json_option
 @common()
-def stop(shell: Shell, *, name: str | None, timeout: str | None) -> int:
-    """Drain the workers of a fleet in the background and wait until they are gone."""
+def stop(shell: Shell, *, name: str | None, timeout: str | None, now: bool) -> int:
+    """Drain the workers of a fleet and wait until they are gone.
+
+    A fleet in the background of this folder is told directly, any other one through the store,
+    and is not killed there when it takes longer.
+    """
     import asyncio
 
     from stoker.fleet import background
@@ -135,6 +149,8 @@ def stop(shell: Shell, *, name: str | None, timeout: str | None) -> int:
     limit = float(settings.worker.drain) + 15.0
     if timeout is not None:
         limit = seconds(timeout, name="--timeout")
+    if now or not background.runs_here(prefix, settings.fleet.run_dir):
+        return fleet_control.stop_afar(shell, prefix, now=now, timeout=limit)
     drained = asyncio.run(
         background.stop(prefix=prefix, run_dir=settings.fleet.run_dir, timeout=limit)
     )
@@ -191,6 +207,29 @@ def status(shell: Shell, *, name: str | None) -> int:
     return DONE if well else FAILED
 
 
+def make_kinds(shell: Shell) -> "tuple[Kind, ...]":
+    """Return the kinds of workers that the configuration asks for, ready to be started."""
+    from stoker.fleet.kinds import kinds_of
+
+    settings = shell.settings
+    kinds = kinds_of(settings, worker_command())
+    return tuple(msgspec.structs.replace(kind, env=_variables(shell, kind)) for kind in kinds)
+
+
+def _variables(shell: Shell, kind: "Kind") -> dict[str, str]:
+    """Return how the workers of a kind find their store, if not as all others do."""
+    settings = shell.settings
+    given = settings.fleet.kinds.get(kind.name)
+    if given is None or not (given.store or given.command):
+        return {}
+    if not given.command:
+        return {VARIABLE: said({**worker_words(shell), "store": given.store}, shell.config)}
+    variables = {"STOKER_STORE": given.store or settings.store}
+    if settings.token is not None:
+        variables["STOKER_TOKEN"] = settings.token.reveal()
+    return variables
+
+
 def worker_command() -> tuple[str, ...]:
     """Return what starts a worker of a fleet; the supervisor fills in its name."""
     # -P: nothing in the working folder may stand for a module of the standard library.
@@ -229,31 +268,24 @@ def check_shared(shell: Shell) -> None:
 
 async def _run(shell: Shell) -> None:
     from stoker.cli.loop import on_stop, ready
+    from stoker.fleet.fleet import Fleet
     from stoker.fleet.running import run_fleet
-    from stoker.fleet.supervisor import Supervisor
 
     check_shared(shell)
+    kinds = make_kinds(shell)
     app = shell.app
 
     async def work(store: "Store") -> None:
-        supervisor = Supervisor(
+        fleet = Fleet(
             store,
-            command=worker_command(),
-            settings=app.settings.fleet,
+            kinds,
             clock=app.clock,
-            drain=app.settings.worker.drain,
+            drain=float(app.settings.worker.drain),
             env=to_children(worker_words(shell), shell.config),
         )
-        with on_stop(supervisor.stop):
+        with on_stop(fleet.stop):
             ready()
-            await run_fleet(
-                store,
-                supervisor,
-                settings=app.settings.fleet,
-                slots=app.settings.worker.concurrency,
-                queues=app.settings.worker.queues,
-                clock=app.clock,
-            )
+            await run_fleet(store, fleet, clock=app.clock, ttl=float(app.settings.worker.lease))
 
     async with app:
         await app.arun(work)
@@ -271,7 +303,7 @@ def _print(shell: Shell, found: "FleetStatus", now: "datetime") -> None:
     rows = (
         (
             worker.name,
-            worker.phase,
+            worker.state,
             worker.pid,
             busy.get(worker.pid or -1, ""),
             since(worker.started_at, now),

@@ -7,6 +7,7 @@ import msgspec
 
 from stoker.app.stats import Stats, summarize
 from stoker.cli.text import length, plural
+from stoker.core.fleets import workers_among
 from stoker.core.job import SessionInfo, SessionState
 from stoker.core.lifecycle import State
 from stoker.core.records import Counts, QueueInfo
@@ -42,7 +43,7 @@ async def look(store: "Store", *, window: float, max_wait: float) -> Look:
         max_wait: Seconds after which a waiting job is a concern.
     """
     counts = await store.counts(window=window)
-    workers = await store.sessions()
+    workers = workers_among(await store.sessions())
     queues = await store.queues()
     stats = summarize(counts, workers, queues, window=window)
     died = _died(counts)

@@ -21,17 +21,22 @@ def to_children(given: Mapping[str, Any], config: str | None) -> dict[str, str]:
         given: Dotted key to value, as the command line said it.
         config: The configuration file that it named.
     """
-    said = dict(given)
-    if config is not None:
-        said[CONFIG] = config
     from stoker.settings import OF_SUPERVISORS
 
     environment = dict(os.environ)  # noqa: TID251 - handed on as it is, nothing is read from it
     for name in OF_SUPERVISORS:
         # The supervisor does not know the child, and would not hear it.
         environment.pop(name, None)
-    environment[VARIABLE] = json.dumps(said)
+    environment[VARIABLE] = said(given, config)
     return environment
+
+
+def said(given: Mapping[str, Any], config: str | None) -> str:
+    """Return the value of `VARIABLE`; see `to_children`."""
+    words = dict(given)
+    if config is not None:
+        words[CONFIG] = config
+    return json.dumps(words)
 
 
 def from_parent() -> dict[str, Any]:
@@ -39,5 +44,5 @@ def from_parent() -> dict[str, Any]:
     text = os.environ.get(VARIABLE)  # noqa: TID251 - no setting: a message between two processes
     if text is None:
         return {}
-    said: dict[str, Any] = json.loads(text)
-    return said
+    found: dict[str, Any] = json.loads(text)
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stoker.cli.fleet import check_shared, worker_command, worker_words
+from stoker.cli.fleet import check_shared, make_kinds, worker_words
 from stoker.cli.inherit import to_children
 from stoker.cli.server import address_options, listen, listen_gateway, running
 from stoker.cli.shell import Shell, common
@@ -15,9 +15,12 @@ from stoker.cli.worker import load_options, read_queues
 from stoker.settings import masked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stoker.core.store import Store
+    from stoker.fleet.fleet import Fleet
+    from stoker.fleet.kinds import Kind
     from stoker.fleet.process import Sink
-    from stoker.fleet.supervisor import Supervisor
     from stoker.server.run import Listener
 
 
@@ -77,9 +80,10 @@ async def _run(
     insecure: bool,
 ) -> None:
     app = shell.app
+    kinds = make_kinds(shell)
 
     def started(bound: "Listener") -> None:
-        _announce(shell, bound, gateway, tasks)
+        _announce(shell, bound, gateway, tasks, kinds)
 
     async def work(store: "Store") -> None:
         from stoker.app.running import build_keeper, keeping
@@ -87,9 +91,9 @@ async def _run(
         from stoker.cli.loop import on_stop
         from stoker.fleet.running import run_fleet
 
-        supervisor = _supervisor(shell, store)
+        fleet = _fleet(shell, store, kinds)
         stop = asyncio.Event()
-        with on_stop(lambda: _end(shell, supervisor)):
+        with on_stop(lambda: _end(shell, fleet)):
             async with (
                 keeping(build_keeper(app, store, name=default_name())),
                 asyncio.TaskGroup() as group,
@@ -106,12 +110,7 @@ async def _run(
                 )
                 try:
                     await run_fleet(
-                        store,
-                        supervisor,
-                        settings=app.settings.fleet,
-                        slots=app.settings.worker.concurrency,
-                        queues=app.settings.worker.queues,
-                        clock=app.clock,
+                        store, fleet, clock=app.clock, ttl=float(app.settings.worker.lease)
                     )
                 finally:
                     stop.set()
@@ -121,8 +120,8 @@ async def _run(
     shell.out.note("stopped")
 
 
-def _supervisor(shell: Shell, store: "Store") -> "Supervisor":
-    from stoker.fleet.supervisor import Supervisor
+def _fleet(shell: Shell, store: "Store", kinds: "Sequence[Kind]") -> "Fleet":
+    from stoker.fleet.fleet import Fleet
 
     settings = shell.settings
     words = worker_words(shell)
@@ -131,24 +130,27 @@ def _supervisor(shell: Shell, store: "Store") -> "Supervisor":
         sink = _print_line
         if settings.log.format == "auto":
             words["log.format"] = "text"
-    return Supervisor(
+    return Fleet(
         store,
-        command=worker_command(),
-        settings=settings.fleet,
+        kinds,
         clock=shell.app.clock,
-        drain=settings.worker.drain,
+        drain=float(settings.worker.drain),
         env=to_children(words, shell.config),
         sink=sink,
     )
 
 
-def _end(shell: Shell, supervisor: "Supervisor") -> None:
+def _end(shell: Shell, fleet: "Fleet") -> None:
     shell.out.note("draining; once more stops at once")
-    supervisor.stop()
+    fleet.stop()
 
 
 def _announce(
-    shell: Shell, listener: "Listener", gateway: "Listener | None", tasks: tuple[str, ...]
+    shell: Shell,
+    listener: "Listener",
+    gateway: "Listener | None",
+    tasks: tuple[str, ...],
+    kinds: "Sequence[Kind]",
 ) -> None:
     settings = shell.settings
     out = shell.out
@@ -158,11 +160,17 @@ def _announce(
         ("API", f"{listener.url}/docs"),
         *([("gateway", gateway.url)] if gateway is not None else []),
         ("store", masked(settings.store)),
-        ("workers", f"{settings.fleet.min}, {settings.worker.concurrency} jobs at once each"),
+        ("workers", "; ".join(_describe(kind) for kind in kinds)),
         ("tasks", f"{len(tasks)}: {', '.join(tasks)}"),
         ("stop", "Ctrl-C"),
     ]
     out.pairs(rows)
+
+
+def _describe(kind: "Kind") -> str:
+    many = str(kind.least) if kind.least == kind.most else f"{kind.least} to {kind.most}"
+    name = f"{kind.name}: " if kind.is_named else ""
+    return f"{name}{many}, {kind.slots} jobs at once each"
 
 
 def _print_line(name: str, line: bytes) -> None:

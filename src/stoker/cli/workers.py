@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from stoker.cli.exits import DONE, FAILED
+from stoker.cli.fleet_control import print_fleets
 from stoker.cli.shell import Shell, common, json_option
 from stoker.cli.text import since
 from stoker.core.duration import when
 from stoker.core.errors import Unavailable, WorkerNotFound
+from stoker.core.fleets import fleets_among, workers_among
 from stoker.core.job import Command, SessionInfo
 
 if TYPE_CHECKING:
@@ -34,14 +36,16 @@ def workers() -> None:
 @json_option
 @common()
 def ls(shell: Shell, *, ended: bool) -> None:
-    """List workers."""
-    found = shell.run(lambda _, store: store.sessions(ended=ended))
+    """List workers, and the fleets that keep them alive."""
+    sessions = shell.run(lambda _, store: store.sessions(ended=ended))
+    found, fleets = workers_among(sessions), fleets_among(sessions)
     if shell.out.as_json:
-        shell.out.document({"workers": found})
+        shell.out.document({"workers": found, "fleets": fleets})
         return
     now = when(shell.app.clock.now())
     rows = (worker_row(session, now) for session in found)
     shell.out.table(COLUMNS, rows, empty="no workers; start one: stoker worker", spare=SPARE)
+    print_fleets(shell, fleets, now)
 
 
 @workers.command()
@@ -60,7 +64,7 @@ def stop(shell: Shell, *, names: tuple[str, ...], everyone: bool, now: bool) -> 
     command = Command.STOP if now else Command.DRAIN
 
     async def work(app: "Stoker", store: "Store") -> list[SessionInfo]:
-        alive = await store.sessions()
+        alive = workers_among(await store.sessions())
         chosen = alive if everyone else _matching(alive, names)
         told = await store.set_session([s.id for s in chosen], command, actor=app.actor)
         return [session for session in chosen if session.id in set(told)]
@@ -92,7 +96,7 @@ def check(shell: Shell, *, names: tuple[str, ...], ignore_outage: bool) -> int:
     """
 
     async def work(_: "Stoker", store: "Store") -> tuple[list[SessionInfo], "datetime"]:
-        return await store.sessions(), (await store.counts()).now
+        return workers_among(await store.sessions()), (await store.counts()).now
 
     try:
         sessions, now = shell.run(work)

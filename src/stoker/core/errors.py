@@ -8,7 +8,7 @@
     │   ├── PayloadTooLarge · InvalidOption · InvalidWorkflow · InvalidSchedule · InvalidQuery
     │   └── InvalidConfig · MissingExtra · NotOpen
     ├── NotFound                 JobNotFound · QueueNotFound · WorkerNotFound
-    │                            ScheduleNotFound · WorkflowNotFound · KeyNotFound
+    │                            FleetNotFound · ScheduleNotFound · WorkflowNotFound · KeyNotFound
     ├── Refused                  a correct request that the present state forbids
     │   └── IllegalTransition · DuplicateJob · PortInUse
     ├── LeaseLost                this worker no longer owns the job, or its session is dead
@@ -163,6 +163,12 @@ class WorkerNotFound(NotFound):
     """No worker has that id or name."""
 
     code = "worker_not_found"
+
+
+class FleetNotFound(NotFound):
+    """No fleet has that id or name."""
+
+    code = "fleet_not_found"
 
 
 class ScheduleNotFound(NotFound):

@@ -51,6 +51,12 @@ class Kind(StrEnum):
     FLEET_RESTARTED_WORKER = "fleet_restarted_worker"
     FLEET_RENEWED_WORKER = "fleet_renewed_worker"
     FLEET_SCALED = "fleet_scaled"
+    FLEET_BOUNDED = "fleet_bounded"
+    """Somebody changed how few and how many workers a kind may have."""
+    FLEET_GAVE_UP_WORKER = "fleet_gave_up_worker"
+    """It ran and never became ready; ``details.reason`` says for how long."""
+    FLEET_COMMANDED = "fleet_commanded"
+    """What an operator asks of a fleet. The fleet itself reads it here."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.live import Live
 
 from stoker.core.errors import StokerError
+from stoker.core.fleets import workers_among
 from stoker.core.job import SessionState
 from stoker.core.store import Store
 from stoker.demo.acts import Scenario
@@ -125,7 +126,8 @@ async def _system(config: Path, log: Path, console: Console, *, port: int) -> As
 async def _wait_for_workers(store: Store) -> None:
     async with asyncio.timeout(READY_WITHIN):
         while True:
-            alive = [s for s in await store.sessions() if s.state is SessionState.ALIVE]
+            found = workers_among(await store.sessions())
+            alive = [s for s in found if s.state is SessionState.ALIVE]
             if len(alive) >= WORKERS:
                 return
             await asyncio.sleep(0.05)

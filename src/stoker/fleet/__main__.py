@@ -14,11 +14,11 @@ from stoker.core.clock import SystemClock
 from stoker.core.duration import when
 from stoker.core.errors import StokerError
 from stoker.fleet.background import Files, FleetState, Order
+from stoker.fleet.fleet import Fleet
 from stoker.fleet.identity import Identity
 from stoker.fleet.reporter import HOST
 from stoker.fleet.running import run_fleet
-from stoker.fleet.supervisor import Supervisor
-from stoker.settings import Bytes, FleetSettings, Seconds, masked
+from stoker.settings import Secret, masked
 
 logger = logging.getLogger("stoker.fleet")
 
@@ -37,45 +37,18 @@ def main() -> int:
 
 async def _run(order: Order) -> None:
     clock = SystemClock()
-    async with open_store(order.store, clock=clock) as store:
+    token = None if order.token is None else Secret(order.token)
+    async with open_store(order.store, clock=clock, token=token) as store:
+        fleet = Fleet(store, order.kinds, clock=clock, drain=order.drain)
         board = _Board(order, clock)
-        settings = _settings(order)
-        supervisor = Supervisor(
-            store,
-            command=order.command,
-            settings=settings,
-            clock=clock,
-            drain=order.drain,
-            on_change=lambda: board.show(supervisor),
-        )
+        fleet.on_change.append(lambda: board.show(fleet))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, supervisor.stop)
+            loop.add_signal_handler(number, fleet.stop)
         try:
-            await run_fleet(
-                store,
-                supervisor,
-                settings=settings,
-                slots=order.slots,
-                queues=order.queues,
-                clock=clock,
-            )
+            await run_fleet(store, fleet, clock=clock, ttl=order.ttl)
         finally:
             board.clear()
-
-
-def _settings(order: Order) -> FleetSettings:
-    return FleetSettings(
-        name=order.prefix,
-        min=order.workers,
-        max=order.most,
-        start_within=Seconds(order.start_within),
-        cooldown=Seconds(order.cooldown),
-        max_age=None if order.max_age is None else Seconds(order.max_age),
-        max_memory=None if order.max_memory is None else Bytes(order.max_memory),
-        backoff=Seconds(order.backoff),
-        backoff_cap=Seconds(order.backoff_cap),
-    )
 
 
 class _Board:
@@ -93,10 +66,11 @@ class _Board:
             store=masked(order.store),
             log=str(self._files.log),
             workers=[],
+            kinds=tuple(kind.name for kind in order.kinds if kind.is_named),
         )
 
-    def show(self, supervisor: Supervisor) -> None:
-        state = msgspec.structs.replace(self._state, workers=supervisor.workers)
+    def show(self, fleet: Fleet) -> None:
+        state = msgspec.structs.replace(self._state, workers=fleet.workers)
         try:
             self._files.write(state)
         except OSError as error:

@@ -13,20 +13,22 @@ import fcntl
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from stoker.core.errors import BackendError, NotFound, Refused, Unavailable
+from stoker.core.errors import BackendError, InvalidOption, NotFound, Refused, Unavailable
+from stoker.core.fleets import workers_among
 from stoker.core.job import SessionInfo
 from stoker.core.store import Store
 from stoker.core.task import check_name
 from stoker.fleet.identity import Identity
+from stoker.fleet.kinds import Kind
 from stoker.fleet.reporter import HOST
 from stoker.fleet.supervisor import WorkerProcess
-from stoker.settings import FleetSettings
+from stoker.settings import FleetSettings, Secret
 
 READY_TIMEOUT = 30.0
 """Seconds that the workers of a new fleet have until their first beat."""
@@ -44,21 +46,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     store: str
     """The URL, password and all."""
-    command: tuple[str, ...]
-    """What starts a worker; ``{name}`` becomes its name."""
     prefix: str
-    workers: int
-    most: int
-    slots: int
-    """Jobs that one worker runs at once."""
-    queues: tuple[str, ...]
-    start_within: float
-    cooldown: float
-    max_age: float | None
-    max_memory: int | None
+    kinds: tuple[Kind, ...]
+    token: str | None = None
+    """For the store, if the URL names none."""
+    ttl: float
+    """Seconds of silence after which the store may take the fleet for dead."""
     drain: float
-    backoff: float
-    backoff_cap: float
     run_dir: str
     level: str = "info"
     """Of the log."""
@@ -77,6 +71,8 @@ class FleetState(msgspec.Struct, frozen=True, kw_only=True):
     """With every secret masked."""
     log: str
     workers: list[WorkerProcess]
+    kinds: tuple[str, ...] = ()
+    """Names of its kinds, if the configuration names any."""
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,11 +167,10 @@ async def start(
     store: Store,
     url: str,
     *,
-    command: Sequence[str],
+    kinds: Sequence[Kind],
     settings: FleetSettings,
-    workers: int | None = None,
-    slots: int = 1,
-    queues: Collection[str] = (),
+    token: Secret | None = None,
+    ttl: float = 30.0,
     drain: float = 30.0,
     level: str = "info",
     env: Mapping[str, str] | None = None,
@@ -186,11 +181,10 @@ async def start(
     Args:
         store: Open; where the beats are looked for.
         url: The URL of the same store, for the fleet.
-        command: What starts a worker; see `Supervisor`.
-        settings: Prefix, back-off, run folder, number of workers.
-        workers: How many, always; ``settings.min`` to ``settings.max`` if not given.
-        slots: Jobs that one worker runs at once.
-        queues: What the workers serve; empty: all.
+        kinds: Of its workers.
+        settings: Name and run folder.
+        token: For the store, if the URL names none.
+        ttl: Seconds of silence after which the store may take the fleet for dead.
         drain: Seconds that a worker gives its jobs when it is stopped.
         level: Of the fleet's log.
         env: The whole environment of the fleet and its workers; None: this process's own.
@@ -212,19 +206,11 @@ async def start(
             )
         order = Order(
             store=url,
-            command=tuple(command),
             prefix=settings.name,
-            workers=settings.min if workers is None else workers,
-            most=settings.max if workers is None else workers,
-            slots=slots,
-            queues=tuple(queues),
-            start_within=float(settings.start_within),
-            cooldown=float(settings.cooldown),
-            max_age=settings.max_age,
-            max_memory=settings.max_memory,
+            kinds=tuple(kinds),
+            token=None if token is None else token.reveal(),
+            ttl=ttl,
             drain=drain,
-            backoff=float(settings.backoff),
-            backoff_cap=float(settings.backoff_cap),
             run_dir=str(files.folder),
             level=level,
         )
@@ -307,8 +293,16 @@ async def status(store: Store | None, *, prefix: str, run_dir: str | Path) -> Fl
         started_at=None if state is None else state.started_at,
         log=str(files.log),
         workers=[] if living is None else living.workers,
-        sessions=[info for info in sessions if _belongs(info.name, prefix)],
+        sessions=[info for info in workers_among(sessions) if _belongs(info.name, prefix, state)],
     )
+
+
+def runs_here(prefix: str, run_dir: str | Path) -> bool:
+    """Whether a fleet of that name runs here in the background."""
+    try:
+        return Files(run_dir, prefix).living() is not None
+    except InvalidOption:
+        return False
 
 
 def prefixes(run_dir: str | Path) -> list[str]:
@@ -343,6 +337,7 @@ async def _until_ready(
 ) -> str:
     """Wait until all workers have beaten; return what went wrong, or nothing."""
     ready = 0
+    wanted = sum(kind.least for kind in order.kinds)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
             while process.is_alive():
@@ -353,11 +348,11 @@ async def _until_ready(
                     return f"{hopeless.name} {hopeless.last_exit}, {_HOPELESS} times in a row"
                 with contextlib.suppress(BackendError):
                     ready = _ready(workers, await store.sessions())
-                if state is not None and ready >= order.workers:
+                if state is not None and ready >= wanted:
                     return ""
                 await asyncio.sleep(_LOOK_AGAIN)
             return "its process ended"
-    return f"{ready} of {order.workers} workers had beaten after {timeout:.0f} s"
+    return f"{ready} of {wanted} workers had beaten after {timeout:.0f} s"
 
 
 async def _give_up(process: Identity) -> None:
@@ -367,8 +362,11 @@ async def _give_up(process: Identity) -> None:
             return
 
 
-def _belongs(name: str, prefix: str) -> bool:
-    return name.startswith(f"{prefix}-") and name.removeprefix(f"{prefix}-").isdecimal()
+def _belongs(name: str, prefix: str, state: FleetState | None) -> bool:
+    stems = [prefix, *(f"{prefix}-{kind}" for kind in (() if state is None else state.kinds))]
+    return any(
+        name.startswith(f"{stem}-") and name.removeprefix(f"{stem}-").isdecimal() for stem in stems
+    )
 
 
 def _ready(workers: Sequence[WorkerProcess], sessions: Sequence[SessionInfo]) -> int:

@@ -95,6 +95,11 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """Ask it to end in another way than `drain` does: asked both ways, it stops at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGINT)
+
     def retire(self) -> None:
         """Ask it to end when what it holds has ended, however long that takes."""
         with contextlib.suppress(ProcessLookupError):

@@ -53,7 +53,9 @@ class Slot:
         since: When its process was started (monotonic).
         spawn_at: When a resting slot that is wanted gets its process.
         kill_at: When a draining one is killed.
-        quick_deaths: Deaths in a row, each soon after the start.
+        is_ready: Whether its process has beaten.
+        is_given_up: Whether its process was killed because it never became ready.
+        quick_deaths: Deaths in a row, each soon after the start, or without ever being ready.
         restarts: How often its worker was replaced.
         last_exit: Exit code of the process before.
     """
@@ -67,6 +69,8 @@ class Slot:
     since: float = 0.0
     spawn_at: float = 0.0
     kill_at: float = 0.0
+    is_ready: bool = False
+    is_given_up: bool = False
     quick_deaths: int = 0
     restarts: int = 0
     last_exit: int | None = None
@@ -214,6 +218,7 @@ class Roster:
         slot.pid = pid
         slot.since = now
         slot.retires = False
+        slot.is_ready = slot.is_given_up = False
 
     def exited(self, slot: Slot, code: int, now: float) -> float | None:
         """Note that a slot's process ended, or could not be started.
@@ -222,7 +227,7 @@ class Roster:
             Seconds until it is replaced; None if it is not.
         """
         was_asked = slot.phase in {Phase.DRAINING, Phase.RETIRING, Phase.KILLED}
-        was_quick = slot.phase is Phase.RESTING or now - slot.since < HEALTHY
+        was_quick = slot.phase is Phase.RESTING or now - slot.since < HEALTHY or slot.is_given_up
         slot.phase = Phase.RESTING
         slot.pid = None
         slot.last_exit = code

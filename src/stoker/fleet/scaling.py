@@ -1,17 +1,18 @@
-"""Lets a fleet grow and shrink: looks at the store, asks the autoscaler, tells the supervisor.
+"""Lets workers of one kind become more and fewer: asks the autoscaler, tells the supervisor.
 
-Whatever goes wrong here changes nothing: a store that does not answer leaves the fleet as it is.
-The bounds and the target are the fleet's own. Several fleets that serve the same queues each take
-the share of the demand that their slots are of all.
+The bounds and the target are the kind's own; an operator may change the bounds while it runs.
+Several fleets, and several kinds of one, that serve the same queues each take the share of the
+demand that their slots are of all.
 """
 
-import asyncio
-import logging
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from stoker.core.clock import Clock
-from stoker.core.errors import BackendError
+from stoker.core.fleets import FleetWorkerState
 from stoker.core.job import SessionInfo
+from stoker.core.records import Counts
 from stoker.core.store import Store
 from stoker.fleet.autoscaler import Autoscaler, Bounds
 from stoker.fleet.demand import WINDOW, Demand, Meter
@@ -19,17 +20,20 @@ from stoker.fleet.reporter import HOST
 from stoker.fleet.supervisor import Supervisor, WorkerProcess
 from stoker.settings import FleetSettings
 
-logger = logging.getLogger(__name__)
-
-LOOK = 1.0
-"""Seconds between two looks at the store."""
 COLD_START = 2.0
 """Seconds from the wish for a worker to its first beat, until some were measured."""
+HOPELESS = 3
+"""Quick deaths in a row after which a worker is taken for one that cannot run."""
 _WEIGHT = 0.3
 
 
 class Scaling:
-    """Sizes one fleet."""
+    """Sizes one kind of workers.
+
+    Attributes:
+        reason: Why it has the size that it has.
+        is_changed: Whether its bounds are others than those of the configuration.
+    """
 
     def __init__(
         self,
@@ -40,61 +44,98 @@ class Scaling:
         slots: int,
         queues: Collection[str],
         clock: Clock,
-        look: float = LOOK,
     ) -> None:
-        """Prepare; `run` runs beside the supervisor.
+        """Prepare.
 
         Args:
             store: Open.
-            supervisor: Of the fleet.
+            supervisor: Of the workers.
             settings: The bounds and the target.
-            slots: Jobs that one of its workers runs at once.
-            queues: Those that its workers serve; empty: all.
+            slots: Jobs that one of the workers runs at once.
+            queues: Those that the workers serve; empty: all.
             clock: Time and chance.
-            look: Seconds between two looks.
         """
         self._store = store
         self._supervisor = supervisor
         self._slots = slots
         self._meter = Meter(queues)
         self._clock = clock
-        self._look = look
         self._cold_start = COLD_START
         self._known: set[int] = set()
-        self._autoscaler = Autoscaler(
-            Bounds(
-                least=settings.min,
-                most=settings.max,
-                slots=slots,
-                start_within=float(settings.start_within),
-                cooldown=float(settings.cooldown),
-            )
+        self._given = Bounds(
+            least=settings.min,
+            most=settings.max,
+            slots=slots,
+            start_within=float(settings.start_within),
+            cooldown=float(settings.cooldown),
         )
+        self.bounds = self._given
+        self.reason = ""
+        self._autoscaler = Autoscaler(self.bounds)
 
-    async def run(self) -> None:
-        """Look and decide, until it is cancelled."""
-        failures = 0
-        while True:
-            try:
-                await self.step()
-            except BackendError as error:
-                if not failures:
-                    logger.warning("the fleet keeps its size, the store does not answer: %s", error)
-                failures += 1
-            else:
-                failures = 0
-            await asyncio.sleep(self._look)
+    @property
+    def is_changed(self) -> bool:
+        """Whether its bounds are others than those of the configuration."""
+        return self.bounds != self._given
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to decide."""
+        return self.bounds.most > self.bounds.least
+
+    def bound(
+        self,
+        least: int,
+        most: int,
+        idle: Collection[str] = (),
+        *,
+        actor: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Change the bounds, and the size at once if it is outside of them.
+
+        Whoever is too many retires, those that hold nothing first: no job is interrupted.
+
+        Args:
+            least: The fewest workers.
+            most: The most workers.
+            idle: Names of workers that hold nothing.
+            actor: Who wants it, for the audit trail.
+            reason: Why, for the audit trail.
+        """
+        self.bounds = msgspec.structs.replace(self.bounds, least=least, most=most)
+        self._autoscaler = Autoscaler(self.bounds)
+        supervisor = self._supervisor
+        if supervisor.size < least:
+            supervisor.scale(least, actor=actor, reason=reason)
+        for names in (idle, [worker.name for worker in supervisor.workers]):
+            if supervisor.size > most:
+                supervisor.spare(most, names, actor=actor, reason=reason)
+        self.reason = reason or f"{least} to {most} workers were asked for"
+
+    def reset(self) -> None:
+        """Go back to the bounds of the configuration."""
+        if self.is_changed:
+            self.bound(self._given.least, self._given.most, reason="the fleet was reloaded")
 
     async def step(self) -> None:
-        """Look once and decide once.
+        """Ask the store and decide once.
 
         Raises:
             BackendError: The store does not answer.
         """
         counts = await self._store.counts(window=WINDOW)
-        sessions = await self._store.sessions()
+        self.look(counts, await self._store.sessions())
+
+    def look(self, counts: Counts, sessions: Sequence[SessionInfo]) -> None:
+        """Decide once.
+
+        Args:
+            counts: With a window of `WINDOW`.
+            sessions: The living ones.
+        """
         workers = self._supervisor.workers
-        mine = _own(sessions, workers)
+        mine = own_sessions(sessions, workers)
         self._learn(workers, mine)
         demand = self._share(self._meter.read(counts), sessions, mine)
         wanted = self._supervisor.size
@@ -105,11 +146,23 @@ class Scaling:
             cold_start=self._cold_start,
             now=self._clock.monotonic(),
         )
-        if decision.workers > wanted:
+        self.reason = decision.reason
+        if decision.workers > wanted and self.is_failing:
+            # More of what cannot run would only die more often.
+            self.reason = "its workers die as soon as they start, so it does not grow"
+        elif decision.workers > wanted:
             self._supervisor.scale(decision.workers, reason=decision.reason)
         elif decision.workers < wanted:
             idle = [info.name for info in mine.values() if not info.busy]
             self._supervisor.spare(decision.workers, idle, reason=decision.reason)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether workers die again and again as soon as they start, and none is ready."""
+        workers = self._supervisor.workers
+        return any(worker.quick_deaths >= HOPELESS for worker in workers) and not any(
+            worker.state is FleetWorkerState.READY for worker in workers
+        )
 
     def _share(
         self, demand: Demand, sessions: Sequence[SessionInfo], mine: Mapping[int, SessionInfo]
@@ -136,7 +189,7 @@ class Scaling:
         self._known = set(mine)
 
 
-def _own(
+def own_sessions(
     sessions: Sequence[SessionInfo], workers: Sequence[WorkerProcess]
 ) -> dict[int, SessionInfo]:
     """Return the living sessions of the fleet's workers by process id."""

@@ -20,10 +20,11 @@ from stoker.core.clock import Clock
 from stoker.core.duration import when
 from stoker.core.errors import InvalidOption
 from stoker.core.events import Event, Kind
+from stoker.core.fleets import DEFAULT_KIND, MOST_WORKERS, FleetWorkerState
 from stoker.core.store import Store
 from stoker.fleet.process import Process, Sink, describe_exit
 from stoker.fleet.reporter import HOST, Reporter
-from stoker.fleet.roster import Roster, Slot
+from stoker.fleet.roster import Phase, Roster, Slot
 from stoker.fleet.tether import NOT_STARTED
 from stoker.settings import FleetSettings
 
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 NAME = "{name}"
 """Stands for the worker's name in a command line."""
-MOST_WORKERS = 1_000
 _AFTER_DRAIN = 10.0
 """Seconds that a worker has after its own limit to hand back what it interrupted."""
 _LAST_REPORT = 5.0
@@ -46,6 +46,8 @@ class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     phase: str
     """A value of `stoker.fleet.roster.Phase`."""
+    state: FleetWorkerState = FleetWorkerState.STARTING
+    kind: str = DEFAULT_KIND
     pid: int | None
     started_at: datetime | None
     """When its process was started; None while there is none."""
@@ -68,6 +70,8 @@ class Supervisor:
         clock: Clock,
         workers: int | None = None,
         drain: float = 30.0,
+        fleet: str | None = None,
+        kind: str | None = None,
         env: Mapping[str, str] | None = None,
         sink: Sink | None = None,
         on_change: Callable[[], None] | None = None,
@@ -81,6 +85,8 @@ class Supervisor:
             settings: Prefix of the names, back-off, and the number of workers.
             clock: Time and chance.
             workers: How many to begin with; ``settings.min`` if not given.
+            fleet: Name of the fleet, if its workers' prefix says more than that.
+            kind: Of the workers, if the fleet has several.
             drain: Seconds that a worker gives its jobs when it is stopped. A worker that is not
                 gone ten seconds later is killed.
             env: The whole environment of the workers; None: this process's own.
@@ -89,12 +95,13 @@ class Supervisor:
         """
         self._store = store
         self._command = list(command)
-        self._prefix = settings.name
+        self._fleet = fleet or settings.name
+        self._kind = kind
         self._clock = clock
         self._env = env
         self._sink = sink
         self._on_change = on_change or _nothing
-        self._actor = f"fleet:{settings.name}"
+        self._actor = f"fleet:{self._fleet}"
         self._roster = Roster(
             settings.name,
             backoff=float(settings.backoff),
@@ -135,20 +142,48 @@ class Supervisor:
         self._roster.scale(_checked(count), self._clock.monotonic())
         self._resized(before, actor, reason)
 
-    def spare(self, count: int, names: Collection[str], *, reason: str = "") -> None:
+    def spare(
+        self,
+        count: int,
+        names: Collection[str],
+        *,
+        actor: str | None = None,
+        reason: str = "",
+    ) -> None:
         """Want fewer workers; those given up are among the named ones, and retire.
 
         A worker that retires ends when what it holds has ended, however long that takes.
         """
         before = self._roster.size
         self._roster.spare(_checked(count), names)
-        self._resized(before, None, reason)
+        self._resized(before, actor, reason)
+
+    def found_ready(self, pids: Collection[int]) -> None:
+        """Note which processes have beaten."""
+        fresh = [s for s in self._roster.slots if s.pid in pids and not s.is_ready]
+        for slot in fresh:
+            slot.is_ready = True
+        if fresh:
+            self._on_change()
+
+    def give_up(self, name: str, *, reason: str) -> None:
+        """Kill a worker that never became ready; it is replaced as one that died quickly."""
+        for slot in self._roster.slots:
+            if slot.name == name and slot.phase is Phase.RUNNING and slot.name in self._children:
+                slot.is_given_up = True
+                logger.warning("%s is killed and replaced: %s", name, reason)
+                self._report(Kind.FLEET_GAVE_UP_WORKER, worker=name, pid=slot.pid, reason=reason)
+                self._children[slot.name].kill()
 
     def replace(self, name: str, *, reason: str) -> None:
         """Let a worker retire, and a fresh one take its place."""
         if self._roster.renew(name):
             self._report(Kind.FLEET_RENEWED_WORKER, worker=name, reason=reason)
             self._wake.set()
+
+    def note(self, kind: Kind, *, actor: str | None = None, **details: object) -> None:
+        """Have a line about these workers added to the audit trail."""
+        self._tell(kind, actor, None, details)
 
     async def renew(self) -> None:
         """Replace the workers that run now by fresh ones, one after the other.
@@ -187,6 +222,14 @@ class Supervisor:
         """Drain the workers and make `run` return. A second call kills them."""
         self._roster.close(self._clock.monotonic())
         self._wake.set()
+
+    def interrupt(self) -> None:
+        """Let the workers give back what runs and end; who does not in time is killed."""
+        # A worker that is asked twice, whichever way, stops at once; `stop` asks by SIGTERM.
+        for child in self._children.values():
+            child.interrupt()
+        if not self._roster.is_closed:
+            self.stop()
 
     async def run(self) -> None:
         """Keep the workers alive until `stop`.
@@ -306,7 +349,14 @@ class Supervisor:
     def _report(
         self, kind: Kind, *, actor: str | None = None, worker: str | None = None, **details: object
     ) -> None:
-        details["fleet"] = self._prefix
+        self._tell(kind, actor, worker, details)
+
+    def _tell(
+        self, kind: Kind, actor: str | None, worker: str | None, details: dict[str, object]
+    ) -> None:
+        details["fleet"] = self._fleet
+        if self._kind is not None:
+            details["kind"] = self._kind
         self._reporter.report(
             Event(kind=kind, actor=actor or self._actor, worker=worker, details=details)
         )
@@ -315,6 +365,8 @@ class Supervisor:
         return WorkerProcess(
             name=slot.name,
             phase=str(slot.phase),
+            state=_state(slot),
+            kind=self._kind or DEFAULT_KIND,
             pid=slot.pid,
             started_at=self._started.get(slot.name) if slot.pid is not None else None,
             restarts=slot.restarts,
@@ -324,6 +376,14 @@ class Supervisor:
 
     def _is_living_pid(self, pid: int) -> bool:
         return any(child.pid == pid for child in self._children.values())
+
+
+def _state(slot: Slot) -> FleetWorkerState:
+    if slot.phase is Phase.RESTING:
+        return FleetWorkerState.BACKING_OFF if slot.quick_deaths else FleetWorkerState.STARTING
+    if slot.phase is not Phase.RUNNING:
+        return FleetWorkerState.DRAINING
+    return FleetWorkerState.READY if slot.is_ready else FleetWorkerState.STARTING
 
 
 def _nothing() -> None:

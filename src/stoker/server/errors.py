@@ -42,6 +42,7 @@ STATUSES: Mapping[str, int] = {
     "key_not_found": 404,
     "schedule_not_found": 404,
     "worker_not_found": 404,
+    "fleet_not_found": 404,
     "workflow_not_found": 404,
     # the present state forbids it
     "refused": 409,

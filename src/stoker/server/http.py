@@ -27,6 +27,7 @@ from stoker.server.metrics import Traffic
 from stoker.server.routes import (
     dead_letters,
     events,
+    fleets,
     health,
     jobs,
     keys,
@@ -49,6 +50,7 @@ _TAGS = [
     {"name": "jobs", "description": "One piece of work each."},
     {"name": "queues", "description": "Named lanes of jobs."},
     {"name": "workers", "description": "Processes that run jobs."},
+    {"name": "fleets", "description": "Supervisors that keep workers alive, on any machine."},
     {"name": "dead letters", "description": "Jobs that failed for good."},
     {"name": "schedules", "description": "Cron and interval rules that submit jobs."},
     {"name": "workflows", "description": "Jobs that wait for jobs."},
@@ -118,7 +120,7 @@ def make_server_app(
     install_handlers(api)
     api.add_exception_handler(UnsupportedMediaType, _on_unsupported)
     # The searches stand before the jobs: "count" is no job's id.
-    for module in (search, jobs, queues, workers, dead_letters, schedules, workflows):
+    for module in (search, jobs, queues, workers, fleets, dead_letters, schedules, workflows):
         api.include_router(module.router)
     for module in (events, stats, overview):
         api.include_router(module.router)

@@ -15,6 +15,7 @@ from stoker.app.bodies import JobBody, Length, Moment, Name, OptionsBody
 from stoker.app.keys import KeyView
 from stoker.app.stats import ErrorGroup, QueueStats
 from stoker.core.events import EventRecord
+from stoker.core.fleets import MOST_WORKERS, FleetInfo
 from stoker.core.job import JobRecord, Priority, SessionInfo
 from stoker.core.keys import MAX_TENANT, Scope
 from stoker.core.lifecycle import State
@@ -180,6 +181,33 @@ class WorkerAnswer(msgspec.Struct):
     and leaves. ``removed``: it was silent past its time
     to live, was declared dead, and its jobs were taken back."""
     worker: SessionInfo
+
+
+class FleetList(msgspec.Struct):
+    """Fleets, by name and host."""
+
+    fleets: list[FleetInfo]
+
+
+class FleetAnswer(msgspec.Struct):
+    """What a fleet was told. It reads it within a second or two."""
+
+    answer: str
+    """``scaling``, ``draining``, ``stopping`` or ``reloading``."""
+    fleet: FleetInfo
+    """As it was when it was told."""
+
+
+Many = Annotated[int, msgspec.Meta(ge=0, le=MOST_WORKERS)]
+
+
+class ScaleFleetBody(ReasonBody, kw_only=True, forbid_unknown_fields=True):
+    """How few and how many workers of a kind there may be."""
+
+    kind: Name | None = None
+    """May be left out if the fleet has one kind."""
+    min: Many | None = None
+    max: Many | None = None
 
 
 class ErrorGroups(msgspec.Struct):

@@ -9,6 +9,7 @@ import msgspec
 
 from stoker.app.stats import Grouping
 from stoker.core.errors import Forbidden
+from stoker.core.fleets import workers_among
 from stoker.core.job import PRIORITIES
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery
@@ -121,7 +122,7 @@ async def _queues(store: Store) -> Values:
 
 
 async def _workers(store: Store) -> Values:
-    return {s.name: str(s.state) for s in await store.sessions(ended=True)}
+    return {s.name: str(s.state) for s in workers_among(await store.sessions(ended=True))}
 
 
 async def _schedules(store: Store) -> Values:

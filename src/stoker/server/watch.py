@@ -29,6 +29,7 @@ from stoker.app.stoker import Stoker
 from stoker.core.broker import Rung
 from stoker.core.errors import StokerError
 from stoker.core.events import Kind
+from stoker.core.fleets import workers_among
 from stoker.core.job import SessionInfo
 from stoker.core.lifecycle import State
 from stoker.core.records import Activity, Counts, EventQuery, JobQuery, QueueInfo, Spread
@@ -143,7 +144,7 @@ class Watch:
         latency = _now() - began
         counts = await self._hour.of(store)
         queues = await store.queues()
-        sessions = await store.sessions()
+        sessions = workers_among(await store.sessions())
         overview = look_over(
             counts,
             queues,

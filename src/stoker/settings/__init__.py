@@ -10,6 +10,7 @@ the nearest known name: a typing error must not switch a setting off in silence.
 
 from stoker.settings.loading import PREFIX, Loaded, load
 from stoker.settings.sections import (
+    FleetKindSettings,
     FleetSettings,
     GatewayClient,
     GatewaySettings,
@@ -32,6 +33,7 @@ __all__ = [
     "OF_SUPERVISORS",
     "PREFIX",
     "Bytes",
+    "FleetKindSettings",
     "FleetSettings",
     "GatewayClient",
     "GatewaySettings",

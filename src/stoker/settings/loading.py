@@ -12,6 +12,7 @@ import msgspec
 from stoker.core.duration import seconds
 from stoker.core.errors import InvalidConfig, InvalidOption, MissingExtra
 from stoker.core.task import byte_size
+from stoker.settings.kinds import read_kinds
 from stoker.settings.sections import Section, Settings
 from stoker.settings.values import Bytes, Seconds, Secret
 
@@ -168,6 +169,8 @@ def _convert(merged: dict[str, Any], origins: Mapping[str, str]) -> Settings:
         value = merged.get(section, {}).get(key)
         if isinstance(value, list):
             merged[section][key] = dict.fromkeys(value, 0)
+    if "kinds" in merged.get("fleet", {}):
+        merged["fleet"]["kinds"] = read_kinds(merged["fleet"]["kinds"], origins, _special)
     try:
         settings = msgspec.convert(merged, Settings, strict=False, dec_hook=_special)
         settings.retry.policy()
@@ -202,6 +205,7 @@ def _check_ranges(settings: Settings) -> None:
         "keeper.term": (settings.keeper.term, 0.1),
         "fleet.min": (settings.fleet.min, 0),
         "fleet.max": (settings.fleet.max, max(1, settings.fleet.min)),
+        "fleet.ready_within": (settings.fleet.ready_within, 1),
         "server.port": (settings.server.port, 0),
         "gateway.port": (settings.gateway.port or 0, 0),
         "gateway.frame": (settings.gateway.frame, 65_536),

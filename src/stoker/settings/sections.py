@@ -129,6 +129,33 @@ class KeeperSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The most ended jobs kept, however young."""
 
 
+class FleetKindSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[fleet.kinds.NAME]``: one kind of workers of a fleet.
+
+    What is not given is as in ``[fleet]`` and ``[worker]``.
+    """
+
+    queues: dict[str, int] = {}
+    """Queue to the most of its jobs at once in one worker (0: up to ``concurrency``), or a list of
+    queues."""
+    concurrency: int | None = None
+    """Jobs at once in one worker."""
+    command: str | tuple[str, ...] = ()
+    """The program that is a worker: ``"stoker-worker-c"``, or a list of words. Empty: Python."""
+    plugins: tuple[str, ...] = ()
+    """Shared objects with the handlers of a C worker."""
+    store: str | None = None
+    """URL of the store for these workers, if they reach it by another way than the fleet: a C
+    worker needs the gateway's."""
+    min: int = 1
+    max: int | None = None
+    """As many as ``min`` if not given."""
+    start_within: Seconds | None = None
+    cooldown: Seconds | None = None
+    max_age: Seconds | None = None
+    max_memory: Bytes | None = None
+
+
 class FleetSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[fleet]``: the worker processes of this machine."""
 
@@ -145,6 +172,10 @@ class FleetSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How old a worker may become before a fresh one takes its place; None: any age."""
     max_memory: Bytes | None = None
     """How many bytes a worker may hold before a fresh one takes its place; None: any number."""
+    ready_within: Seconds = Seconds(60)
+    """How long a new worker has until its first beat; then it is killed and replaced."""
+    kinds: dict[str, FleetKindSettings] = {}
+    """Kinds of workers by name, instead of one kind: ``[fleet.kinds.NAME]``."""
     backoff: Seconds = Seconds(0.1)
     """Wait before a dead worker is replaced, doubled with each quick death."""
     backoff_cap: Seconds = Seconds(30)

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from stoker.app.stoker import Stoker
 from stoker.cli.main import cli
+from stoker.core.fleets import FleetKind, FleetReport, FleetWorker, FleetWorkerState
 from stoker.core.job import ErrorInfo, Leased, Outcome, SessionSpec, Settlement
 from stoker.core.store import Store
 
@@ -41,6 +43,47 @@ class Line:
         """Run a command with --json that fails, and return its error."""
         error: dict[str, Any] = json.loads(self(*words, "--json", code=code).stderr)["error"]
         return error
+
+    def fleet(self, *kinds: str) -> None:
+        """Be a fleet named ``mill`` on a host named ``mars``; its first kind cannot run."""
+        report = FleetReport(
+            kinds=tuple(
+                FleetKind(
+                    name=name,
+                    program="python",
+                    concurrency=4,
+                    min=1,
+                    max=3,
+                    start_within=5.0,
+                    wanted=2,
+                    ready=1,
+                    is_failing=name == kinds[0],
+                )
+                for name in kinds
+            ),
+            workers=(
+                FleetWorker(
+                    name=f"mill-{kinds[0]}-1",
+                    kind=kinds[0],
+                    state=FleetWorkerState.BACKING_OFF,
+                    quick_deaths=4,
+                    last_exit="ended with exit code 3",
+                ),
+            ),
+        )
+
+        async def work(store: Store) -> None:
+            spec = SessionSpec(
+                id="00000000-0000-7000-8000-00000000000f",
+                name="fleet:mill",
+                host="mars",
+                kind="fleet",
+                concurrency=0,
+                details=msgspec.to_builtins(report),
+            )
+            await store.beat(spec, [], ttl=60)
+
+        asyncio.run(self._in_store(work))
 
     def lease(self, number: int = 1) -> list[Leased]:
         """Be a worker named ``w1`` that takes jobs and keeps them."""

@@ -242,6 +242,44 @@ def test_an_unknown_worker_is_refused_with_the_nearest(line: Line) -> None:
     assert line.error("workers", "stop", "w1", "--all", code=2)["code"] == "usage"
 
 
+def test_fleets_are_listed_by_kind_with_the_workers_that_are_not_ready(line: Line) -> None:
+    line.fleet("mail", "rest")
+    [fleet] = line.json("workers", "ls")["fleets"]
+    assert (fleet["name"], [kind["name"] for kind in fleet["kinds"]]) == ("mill", ["mail", "rest"])
+    assert line.json("workers", "ls")["workers"] == []
+    text = line("workers", "ls").stdout
+    assert "1/2 ready, cannot run" in text
+    assert "backing off" in text
+    assert "ended with exit code 3" in text
+
+
+def test_a_fleet_is_scaled_and_drained_through_the_store_from_anywhere(line: Line) -> None:
+    line.fleet("mail", "rest")
+    words = ("fleet", "scale", "--name", "mill", "--kind", "mail", "--max", "7", "--reason", "sale")
+    assert line(*words).stdout == "told fleet mill to have 1 to 7 mail workers\n"
+    assert line.json("fleet", "drain", "--name", "mill@mars")["answer"] == "draining"
+    scaled, drained = line.json("events", "--kind", "fleet_commanded")["events"]
+    assert scaled["details"]["max"] == 7
+    assert (scaled["actor"].partition(":")[0], scaled["details"]["reason"]) == ("cli", "sale")
+    assert (drained["details"]["action"], drained["worker"]) == ("drain", "fleet:mill")
+
+
+def test_a_fleet_elsewhere_that_does_not_stop_in_time_is_said_to_run_on(line: Line) -> None:
+    line.fleet("mail")
+    result = line("fleet", "stop", "--name", "mill", "--now", "--timeout", "0.1s", code=1)
+    assert "has not ended yet" in result.stderr
+    [event] = line.json("events", "--kind", "fleet_commanded")["events"]
+    assert event["details"]["action"] == "stop"
+
+
+def test_a_fleet_that_is_not_there_and_bounds_without_sense_are_refused(line: Line) -> None:
+    line.fleet("mail", "rest")
+    assert line.error("fleet", "drain", "--name", "no", code=2)["code"] == "fleet_not_found"
+    assert line.error("fleet", "stop", "--name", "no", code=2)["code"] == "fleet_not_found"
+    error = line.error("fleet", "scale", "--name", "mill", "--max", "3", code=2)
+    assert error["message"] == "fleet 'mill' has several kinds; say which of mail, rest"
+
+
 def test_events_say_what_happened_and_who_did_it(line: Line) -> None:
     line("send", "send_email", "to=a@example.com")
     line("queues", "pause", "default")

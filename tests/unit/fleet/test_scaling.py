@@ -1,10 +1,10 @@
 """A fleet that looks at a store in memory, and the upkeep of its workers."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from stoker.connect import open_store
@@ -15,8 +15,7 @@ from stoker.fleet.scaling import Scaling
 from stoker.fleet.supervisor import Supervisor, WorkerProcess
 from stoker.fleet.upkeep import Upkeep, resident
 from stoker.settings import Bytes, FleetSettings, Seconds
-from stoker.testing import FakeClock, FaultyStore, wait_until
-from stoker.testing.faults import Before
+from stoker.testing import FakeClock, FaultyStore
 
 SETTINGS = FleetSettings(name="w", min=1, max=4, cooldown=Seconds(10))
 
@@ -47,9 +46,16 @@ class Workers(Supervisor):
             )
         )
 
-    def spare(self, count: int, names: Sequence[str], *, reason: str = "") -> None:  # type: ignore[override]
+    def spare(
+        self,
+        count: int,
+        names: Collection[str],
+        *,
+        actor: str | None = None,
+        reason: str = "",
+    ) -> None:
         self.spared = list(names)
-        super().scale(count, reason=reason)
+        super().scale(count, actor=actor, reason=reason)
 
     def replace(self, name: str, *, reason: str) -> None:
         self.replaced.append((name, reason))
@@ -67,7 +73,6 @@ class Scene:
             slots=2,
             queues=["default"],
             clock=clock,
-            look=0.001,
         )
 
     async def beat(self, name: str, pid: int, *, mine: bool = True) -> str:
@@ -132,14 +137,34 @@ async def test_after_the_cooldown_only_idle_workers_are_spared(scene: Scene) -> 
     assert scene.workers.size == 1
 
 
-async def test_a_store_that_is_away_changes_nothing_and_is_asked_again(scene: Scene) -> None:
+async def test_other_bounds_hold_at_once_and_until_they_are_reset(scene: Scene) -> None:
     await scene.beat("w-1", 101)
-    await scene.submit(5)
-    scene.store.plan("counts", Before(), Before())
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(scene.scaling.run())
-        await wait_until(lambda: scene.workers.size == 3, "it has grown after all")
-        running.cancel()
+    scene.scaling.bound(3, 6, actor="cli:me", reason="a sale")
+    assert (scene.workers.size, scene.scaling.is_changed) == (3, True)
+    await scene.submit(40)
+    await scene.scaling.step()
+    assert scene.workers.size == 6
+    scene.scaling.reset()
+    assert (scene.scaling.bounds.most, scene.scaling.is_changed) == (4, False)
+
+
+async def test_fewer_workers_retire_the_idle_ones_first(scene: Scene) -> None:
+    for number in (1, 2, 3):
+        await scene.beat(f"w-{number}", 100 + number)
+    scene.workers.scale(3)
+    scene.scaling.bound(1, 2, ["w-1"])
+    assert (scene.workers.size, scene.workers.spared) == (2, ["w-1"])
+
+
+async def test_a_kind_whose_workers_cannot_run_does_not_grow(scene: Scene) -> None:
+    now = datetime.fromtimestamp(scene.clock.now(), UTC)
+    scene.workers.run_one("w-1", 101, now)
+    scene.workers.given[0] = msgspec.structs.replace(scene.workers.given[0], quick_deaths=3)
+    await scene.submit(40)
+    await scene.scaling.step()
+    assert scene.scaling.is_failing
+    assert scene.workers.size == 1
+    assert "die as soon as they start" in scene.scaling.reason
 
 
 def test_an_old_worker_is_replaced_and_only_one_at_a_time(

@@ -19,6 +19,12 @@ EXPECTED = """
     POST /api/v1/dead-letters/drop
     POST /api/v1/dead-letters/replay
     GET /api/v1/events
+    GET /api/v1/fleets
+    GET /api/v1/fleets/{fleet}
+    POST /api/v1/fleets/{fleet}/drain
+    POST /api/v1/fleets/{fleet}/reload
+    POST /api/v1/fleets/{fleet}/scale
+    POST /api/v1/fleets/{fleet}/stop
     GET POST /api/v1/jobs
     POST /api/v1/jobs/batch
     POST /api/v1/jobs/bulk

@@ -31,6 +31,7 @@ NOT_FOR_TENANTS = {
     "/api/v1/activity",
     "/api/v1/queues",
     "/api/v1/workers",
+    "/api/v1/fleets",
     "/metrics",
 }
 """What is about the whole store. Everything else answers, for the tenant's own part."""
@@ -145,6 +146,7 @@ def paths(route: Declared, of: Side) -> list[str]:
         "{workflow_id}": [of.workflow],
         "{name}": [of.schedule, "default"],
         "{worker}": ["w-" + of.tenant],
+        "{fleet}": ["f-" + of.tenant],
         "{key}": [of.tenant],
         "{path}": ["find"],
     }

@@ -139,6 +139,10 @@ class SessionBook:
         """Whether a session is known to be that client's."""
         return self._owners.get(session_id) == identity.owner
 
+    def is_foreign(self, session_id: str, identity: Identity) -> bool:
+        """Whether a session is known to be somebody else's."""
+        return self._owners.get(session_id, identity.owner) != identity.owner
+
 
 def certificate_names(certificate: Mapping[str, Any]) -> Iterable[str]:
     """Yield whom a certificate names: its alternative names, then its common name."""

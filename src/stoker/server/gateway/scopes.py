@@ -4,6 +4,9 @@ A client of scope ``full`` may call every verb. One of scope ``worker`` runs job
 and looks after its own sessions; the rest of the store is none of its business. Its wish to lead
 is answered as if somebody else led: the keeper stands beside the store.
 
+A fleet is such a client too. So it may count the jobs of its queues, which says how many workers
+they need, and follow the audit trail for commands to its own sessions, and for them alone.
+
 Sessions belong to whoever opened them, whatever his scope.
 """
 
@@ -13,12 +16,14 @@ from typing import Any
 import msgspec
 
 from stoker.core.errors import Forbidden
-from stoker.core.events import Kind
+from stoker.core.events import EventRecord, Kind
+from stoker.core.fleets import session_in
 from stoker.core.job import SessionInfo
-from stoker.core.records import QueueInfo
-from stoker.core.wire.records import CENTURY
+from stoker.core.records import Counts, QueueInfo
+from stoker.core.wire.records import CENTURY, WireEventQuery
 from stoker.core.wire.verbs import (
     BeatParams,
+    EventsParams,
     ExchangeParams,
     ReapParams,
     RecordParams,
@@ -35,7 +40,10 @@ _FLEET = frozenset(
         Kind.FLEET_STARTED,
         Kind.FLEET_STOPPED,
         Kind.FLEET_RESTARTED_WORKER,
+        Kind.FLEET_RENEWED_WORKER,
+        Kind.FLEET_GAVE_UP_WORKER,
         Kind.FLEET_SCALED,
+        Kind.FLEET_BOUNDED,
     }
 )
 
@@ -72,7 +80,32 @@ def visible(verb: str, answer: Any, identity: Identity, book: SessionBook) -> An
     if verb == "sessions":
         sessions: list[SessionInfo] = answer
         return [session for session in sessions if book.owns(session.id, identity)]
+    if verb == "events":
+        return [_told(event, identity, book) for event in answer]
+    if verb == "counts":
+        return _counted(answer, identity)
     return answer
+
+
+def _told(event: EventRecord, identity: Identity, book: SessionBook) -> EventRecord:
+    """Show a command to its own fleet; of every other line only that it is there."""
+    session = session_in(event.details) if event.kind is Kind.FLEET_COMMANDED else ""
+    # The book is young after a restart, and a command that is passed over is never read again.
+    if session and not book.is_foreign(session, identity):
+        return event
+    return EventRecord(seq=event.seq, at=event.at, kind=Kind.FLEET_COMMANDED, actor="")
+
+
+def _counted(counts: Counts, identity: Identity) -> Counts:
+    if not identity.queues:
+        return counts
+    queues = identity.queues
+    return Counts(
+        now=counts.now,
+        tallies=[tally for tally in counts.tallies if tally.queue in queues],
+        oldest={name: at for name, at in counts.oldest.items() if name in queues},
+        activity=[line for line in counts.activity if line.queue in queues],
+    )
 
 
 def _as_it_is(params: Any, _: Identity, __: SessionBook) -> Any:
@@ -104,6 +137,18 @@ def _record(params: RecordParams, identity: Identity, _: SessionBook) -> RecordP
     return params
 
 
+def _events(params: EventsParams, identity: Identity, _: SessionBook) -> EventsParams:
+    query = params.query
+    follows = query.after is not None and query.kinds == (Kind.FLEET_COMMANDED,)
+    asks_for_the_end = params.limit == 1 and query == WireEventQuery()
+    if not (follows or asks_for_the_end):
+        raise Forbidden(
+            f"{identity.name!r} may follow the commands to its fleets and may not read the audit "
+            "trail; that takes a client of scope full"
+        )
+    return params
+
+
 def _decline(params: Any, identity: Identity, _: SessionBook) -> Any:
     del params, identity
     return DECLINED
@@ -129,6 +174,8 @@ RULES: Mapping[str, Callable[[Any, Identity, SessionBook], Any]] = {
     "sessions": _as_it_is,
     "reap": _reap,
     "record": _record,
+    "counts": _as_it_is,
+    "events": _events,
     "lead": _decline,
 }
 """What a client of scope ``worker`` may call."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from stoker.app.demand import Demand, demand
 from stoker.app.stats import Stats, summarize
 from stoker.app.stoker import Stoker
+from stoker.core.fleets import workers_among
 from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
 from stoker.server.describe import answers
@@ -26,7 +27,7 @@ async def get_stats(request: Request, window: Window = 300) -> Response:
     """Return counts, ages, rates, error share, response times and load of the workers."""
     caller = Caller(request)
     counts = await caller.run(lambda store: store.counts(window=window))
-    sessions = await caller.run(lambda store: store.sessions())
+    sessions = workers_among(await caller.run(lambda store: store.sessions()))
     queues = await caller.run(lambda store: store.queues())
     return reply(summarize(counts, sessions, queues, window=window))
 
@@ -47,7 +48,7 @@ async def get_scaling(
     caller = Caller(request)
     counts = await caller.run(lambda store: store.counts())
     queues = await caller.run(lambda store: store.queues())
-    sessions = await caller.run(lambda store: store.sessions())
+    sessions = workers_among(await caller.run(lambda store: store.sessions()))
     return reply(demand(counts, queues, sessions, only=queue or ()))
 
 

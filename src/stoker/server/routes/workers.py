@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from stoker.core.errors import Refused, WorkerNotFound
+from stoker.core.fleets import workers_among
 from stoker.core.job import Command, SessionInfo, SessionState
 from stoker.server.access import Need, needs
 from stoker.server.caller import PREFIX, Caller, reply
@@ -28,7 +29,8 @@ async def list_workers(
 ) -> Response:
     """List the living workers, newest first."""
     caller = Caller(request)
-    return reply(WorkerList(await caller.run(lambda store: store.sessions(ended=ended))))
+    found = await caller.run(lambda store: store.sessions(ended=ended))
+    return reply(WorkerList(workers_among(found)))
 
 
 @router.post(
@@ -99,7 +101,7 @@ async def _command(caller: Caller, worker: str, command: Command, answer: str) -
 
 async def _find(caller: Caller, worker: str) -> SessionInfo:
     sessions = await caller.run(lambda store: store.sessions(ended=True))
-    matching = [s for s in sessions if worker in {s.id, s.name}]
+    matching = [s for s in workers_among(sessions) if worker in {s.id, s.name}]
     living = [s for s in matching if s.state not in _ENDED]
     if matching:
         return (living or matching)[0]

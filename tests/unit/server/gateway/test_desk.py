@@ -20,6 +20,7 @@ from stoker.core.errors import (
     Unsupported,
 )
 from stoker.core.events import Event, Kind
+from stoker.core.fleets import FleetCommand
 from stoker.core.job import (
     Command,
     JobSpec,
@@ -147,6 +148,8 @@ async def test_a_worker_may_call_what_is_named_and_nothing_else(
     params = EXAMPLES[verb]
     if verb == "reap":
         params = V.ReapParams(sessions=("s",))
+    elif verb == "events":
+        params = V.EventsParams(query=records.WireEventQuery(), limit=1)
     call = counter.ask(verbs.VERBS[verb], params, ROVER)
     if verb in scopes.RULES:
         await call
@@ -172,6 +175,57 @@ async def test_a_worker_sees_its_own_queues_and_sessions_only(counter: Counter) 
     assert [session.id for session in sessions] == ["mine"]
     assert len(await counter.ask(V.QUEUES, V.QueuesParams(), ROVER)) == 2
     assert len(await counter.ask(V.SESSIONS, V.SessionsParams())) == 2
+
+
+async def test_a_worker_counts_its_own_queues_only(counter: Counter) -> None:
+    await counter.put(1)
+    await counter.put(2, queue="mail")
+    counts = await counter.ask(V.COUNTS, V.CountsParams(window=60.0), PRESS)
+    assert {tally.queue for tally in counts.tallies} == set(counts.oldest) == {"print"}
+    assert ({line.queue for line in counts.activity}, counts.totals) == ({"print"}, {})
+    counts = await counter.ask(V.COUNTS, V.CountsParams(), ROVER)
+    assert {tally.queue for tally in counts.tallies} == {"print", "mail"}
+
+
+async def test_a_worker_reads_of_the_trail_what_its_own_fleets_are_asked_alone(
+    counter: Counter,
+) -> None:
+    for name, owner in (("mine", PRESS), ("yours", ROVER)):
+        await counter.beat(name, owner)
+        asked = FleetCommand(session=name, action="drain", reason="secret").as_event("f", actor="x")
+        await counter.ask(V.RECORD, V.RecordParams(events=[asked]))
+    follow = records.WireEventQuery(after=0, kinds=(Kind.FLEET_COMMANDED,))
+    found = await counter.ask(V.EVENTS, V.EventsParams(query=follow), PRESS)
+    assert [event.details.get("session") for event in found] == ["mine", None]
+    [end] = await counter.ask(
+        V.EVENTS, V.EventsParams(query=records.WireEventQuery(), limit=1), PRESS
+    )
+    assert (end.seq, end.actor, end.details) == (found[-1].seq, "", {})
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        V.EventsParams(query=records.WireEventQuery()),
+        V.EventsParams(query=records.WireEventQuery(after=0)),
+        V.EventsParams(query=records.WireEventQuery(after=0, kinds=(Kind.KEY_CREATED,))),
+        V.EventsParams(query=records.WireEventQuery(kinds=(Kind.FLEET_COMMANDED,))),
+        V.EventsParams(query=records.WireEventQuery(job_id="j"), limit=1),
+    ],
+)
+async def test_a_worker_reads_nothing_else_of_the_trail(
+    counter: Counter, params: V.EventsParams
+) -> None:
+    with pytest.raises(Forbidden, match="may not read the audit trail"):
+        await counter.ask(V.EVENTS, params, PRESS)
+
+
+async def test_after_a_restart_of_the_server_no_command_is_hidden(counter: Counter) -> None:
+    asked = FleetCommand(session="of-before", action="drain").as_event("f", actor="x")
+    await counter.ask(V.RECORD, V.RecordParams(events=[asked]))
+    follow = records.WireEventQuery(after=0, kinds=(Kind.FLEET_COMMANDED,))
+    [event] = await counter.ask(V.EVENTS, V.EventsParams(query=follow), ROVER)
+    assert event.details["session"] == "of-before"
 
 
 async def test_a_worker_takes_and_hears_of_its_own_queues_only(counter: Counter) -> None:
@@ -221,6 +275,7 @@ async def test_a_worker_reaps_its_own_sessions_and_nothing_besides(counter: Coun
     [
         Event(kind=Kind.JOBS_PURGED, actor="fleet:f"),
         Event(kind=Kind.FLEET_STARTED, actor="cli:root"),
+        Event(kind=Kind.FLEET_COMMANDED, actor="fleet:f"),
     ],
 )
 async def test_a_worker_writes_down_only_what_its_fleet_did(counter: Counter, event: Event) -> None:

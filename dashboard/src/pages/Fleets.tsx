@@ -1,0 +1,160 @@
+/** Supervisors on any machine: their kinds and workers; more, fewer, drain, stop, reload. */
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { get, post, type Schemas } from "../api/client";
+import { useRefresh } from "../api/queries";
+import { length, ms, plural } from "../lib/format";
+import { Button, Dot, Pill, TextField } from "../ui/controls";
+import { Confirm } from "../ui/Dialog";
+import { Card, Failure, Table } from "../ui/parts";
+import { Ago, Since, useNow } from "../ui/Time";
+import { toast } from "../ui/toast";
+
+export type Fleet = Schemas["FleetInfo"];
+type Kind = Schemas["FleetKind"];
+type Member = Schemas["FleetWorker"];
+type Ask = { act: "scale"; fleet: Fleet; kind: Kind } | { act: "drain" | "stop" | "reload"; fleet: Fleet };
+
+const GONE = new Set(["left", "dead"]);
+const SHOWN = 20;
+const WORDS = { starting: "starting", ready: "ready", draining: "draining", backing_off: "backing off" } as const;
+const TONES = { starting: "warn", ready: "good", draining: "warn", backing_off: "bad" } as const;
+
+export const useFleets = (ended: boolean) =>
+  useQuery({
+    queryKey: ["fleets", ended],
+    queryFn: ({ signal }) => get("/api/v1/fleets", { query: { ended }, signal }),
+    refetchInterval: 3_000,
+  });
+
+export function Fleets({ ended }: { ended: boolean }) {
+  const list = useFleets(ended);
+  const [ask, setAsk] = useState<Ask | null>(null);
+  return (
+    <>
+      {list.isLoadingError && <Card title="Fleets"><Failure error={list.error} retry={() => void list.refetch()} /></Card>}
+      {list.data?.fleets.map((fleet) => <OneFleet key={fleet.id} fleet={fleet} onAsk={setAsk} />)}
+      {ask?.act === "scale" && <Scale fleet={ask.fleet} kind={ask.kind} onClose={() => setAsk(null)} />}
+      {ask && ask.act !== "scale" && <Question act={ask.act} fleet={ask.fleet} onClose={() => setAsk(null)} />}
+    </>
+  );
+}
+
+export function OneFleet({ fleet, onAsk }: { fleet: Fleet; onAsk: (ask: Ask) => void }) {
+  const now = useNow();
+  const gone = GONE.has(fleet.state);
+  const silent = !gone && ms(fleet.expires_at) < now;
+  const ready = fleet.kinds.reduce((sum, kind) => sum + kind.ready, 0);
+  const wanted = fleet.kinds.reduce((sum, kind) => sum + kind.wanted, 0);
+  const failing = fleet.kinds.some((kind) => kind.is_failing);
+  const tone = gone ? "off" : silent || failing ? "bad" : ready < wanted ? "warn" : "good";
+  const ends = fleet.state !== "alive";
+  return (
+    <Card
+      title={<span className="row"><Dot tone={tone} />Fleet {fleet.name}</span>}
+      sub={<span className="row wrap">
+        {ends && <Pill tone={fleet.state === "dead" ? "bad" : "warn"}>{fleet.state}</Pill>}
+        {silent && <Pill tone="bad">silent</Pill>}
+        <span>{ready} of {plural(wanted, "worker")} ready · {fleet.host} · pid {fleet.pid} · seen <Ago at={fleet.seen_at} /></span>
+      </span>}
+      end={!gone && !silent && (
+        <>
+          <Button kind="tiny" disabled={ends} onClick={() => onAsk({ act: "reload", fleet })} aria-label={`Reload fleet ${fleet.name}`}>Reload</Button>
+          <Button kind="tiny" disabled={ends} onClick={() => onAsk({ act: "drain", fleet })} aria-label={`Drain fleet ${fleet.name}`}>Drain</Button>
+          <Button kind="tiny danger" icon="stop" onClick={() => onAsk({ act: "stop", fleet })} aria-label={`Stop fleet ${fleet.name}`}>Stop</Button>
+        </>
+      )}
+    >
+      <Table
+        label={`Kinds of workers in fleet ${fleet.name}`}
+        rows={fleet.kinds}
+        rowKey={(kind) => kind.name}
+        columns={[
+          { key: "name", head: "Kind", cell: (kind) => <span className="row"><span className="strong">{kind.name}</span>{kind.program !== "python" && <Pill>{kind.program}</Pill>}{kind.is_failing && <Pill tone="bad">cannot run</Pill>}</span> },
+          { key: "ready", head: "Ready", className: "num", cell: (kind) => `${kind.ready} / ${kind.wanted}` },
+          { key: "bounds", head: "Bounds", className: "num", cell: (kind) => <span className="row">{kind.min}–{kind.max}{kind.is_changed && <Pill tone="warn">changed</Pill>}</span> },
+          { key: "slots", head: "Slots each", className: "num wide-only", cell: (kind) => kind.concurrency },
+          { key: "target", head: "Starts within", className: "num wide-only", cell: (kind) => length(kind.start_within) },
+          { key: "queues", head: "Queues", className: "wide-only", cell: (kind) => <span className="cut" title={kind.queues.join(", ")}>{kind.queues.join(", ") || "all"}</span> },
+          { key: "why", head: "Why so many", className: "fill wide-only", cell: (kind) => <span className="soft cut" title={kind.reason}>{kind.reason}</span> },
+          { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (kind) => !gone && !silent && !ends && (
+            <div className="ops"><Button kind="tiny" onClick={() => onAsk({ act: "scale", fleet, kind })} aria-label={`Scale ${kind.name} of fleet ${fleet.name}`}>Scale</Button></div>
+          ) },
+        ]}
+      />
+      {!gone && <Members fleet={fleet} />}
+    </Card>
+  );
+}
+
+/** Every worker of a fleet, whoever is in trouble first. */
+function Members({ fleet }: { fleet: Fleet }) {
+  const [all, setAll] = useState(false);
+  const order = ["backing_off", "starting", "draining", "ready"];
+  const sorted = fleet.workers.toSorted((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  const shown = all ? sorted : sorted.slice(0, SHOWN);
+  if (sorted.length === 0) return null;
+  return (
+    <>
+      <Table
+        label={`Workers of fleet ${fleet.name}`}
+        rows={shown}
+        rowKey={(worker) => worker.name}
+        columns={[
+          { key: "name", head: "Worker", cell: (worker) => <span className="cut">{worker.name}</span> },
+          { key: "state", head: "State", cell: (worker) => <State worker={worker} /> },
+          { key: "pid", head: "pid", className: "num wide-only", cell: (worker) => worker.pid ?? "–" },
+          { key: "up", head: "Up for", className: "num", cell: (worker) => worker.started_at ? <Since at={worker.started_at} /> : "–" },
+          { key: "restarts", head: "Restarts", className: "num", cell: (worker) => worker.restarts },
+          { key: "exit", head: "Last exit", className: "fill", cell: (worker) => <span className="soft cut" title={worker.last_exit ?? ""}>{worker.last_exit ?? ""}{worker.quick_deaths > 1 && `, ${worker.quick_deaths} times in a row`}</span> },
+        ]}
+      />
+      {sorted.length > shown.length && <div className="body"><Button kind="tiny bare" onClick={() => setAll(true)}>{sorted.length - shown.length} more</Button></div>}
+    </>
+  );
+}
+
+function State({ worker }: { worker: Member }) {
+  return <span className="row"><Dot tone={TONES[worker.state]} />{WORDS[worker.state]}</span>;
+}
+
+function Scale({ fleet, kind, onClose }: { fleet: Fleet; kind: Kind; onClose: () => void }) {
+  const refresh = useRefresh();
+  const [min, setMin] = useState(String(kind.min));
+  const [max, setMax] = useState(String(kind.max));
+  const run = async (reason: string) => {
+    await post("/api/v1/fleets/{fleet}/scale", { path: { fleet: fleet.id }, body: { kind: kind.name, min: Number(min), max: Number(max), reason } });
+    toast(`Fleet ${fleet.name} was told to have ${min} to ${max} ${kind.name} workers`);
+    refresh("fleets", "workers");
+  };
+  return (
+    <Confirm title={`Scale ${kind.name} of fleet ${fleet.name}`} action="Scale" reason onClose={onClose} run={run}>
+      <div className="stack">
+        <TextField label="Fewest workers" type="number" value={min} onChange={setMin} required first />
+        <TextField label="Most workers" type="number" value={max} onChange={setMax} required hint="As many as the fewest: just so many" />
+        <span>These bounds hold until the fleet is reloaded or restarted. Workers that are too many finish what they hold before they leave: no job is interrupted.</span>
+      </div>
+    </Confirm>
+  );
+}
+
+const TEXTS = {
+  drain: ["Drain", "drains", "All of its workers finish what they run within their time and leave; then the fleet ends. Whoever started it may start it again."],
+  stop: ["Stop", "was told to stop", "All of its workers interrupt what they run, give it back uncounted, and leave; then the fleet ends."],
+  reload: ["Reload", "replaces its workers", "Its workers are replaced one by one, each when it holds nothing, and the bounds go back to those of its configuration."],
+} as const;
+
+function Question({ act, fleet, onClose }: { act: "drain" | "stop" | "reload"; fleet: Fleet; onClose: () => void }) {
+  const refresh = useRefresh();
+  const [action, done, text] = TEXTS[act];
+  const run = async (reason: string) => {
+    await post(`/api/v1/fleets/{fleet}/${act}`, { path: { fleet: fleet.id }, body: { reason } });
+    toast(`Fleet ${fleet.name} ${done}`);
+    refresh("fleets", "workers");
+  };
+  return (
+    <Confirm title={`${action} fleet ${fleet.name} on ${fleet.host}`} action={action} danger={act === "stop"} reason onClose={onClose} run={run}>
+      {text}
+    </Confirm>
+  );
+}
