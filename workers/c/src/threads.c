@@ -1,0 +1,149 @@
+#include "threads.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct pool {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    pthread_cond_t gone;
+    attempt *first; /* to be run */
+    attempt *last;
+    attempt *ended;
+    unsigned most;
+    unsigned threads;
+    unsigned idle;
+    unsigned queued;
+    bool closing;
+    int fd;
+};
+
+pool *pool_new(unsigned most)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return NULL;
+    pool *p = must_allocate(sizeof *p);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->gone, NULL);
+    p->most = most;
+    p->fd = fd;
+    return p;
+}
+
+int pool_fd(const pool *p)
+{
+    return p->fd;
+}
+
+static attempt *next_work(pool *p)
+{
+    while (p->first == NULL && !p->closing) {
+        p->idle++;
+        pthread_cond_wait(&p->work, &p->lock);
+        p->idle--;
+    }
+    attempt *a = p->first;
+    if (a != NULL) {
+        p->first = a->link;
+        p->queued--;
+        a->link = NULL;
+    }
+    return a;
+}
+
+static void hand_back(pool *p, attempt *a)
+{
+    bool was_empty = p->ended == NULL;
+    a->link = p->ended;
+    p->ended = a;
+    uint64_t one = 1;
+    if (was_empty)
+        (void)!write(p->fd, &one, sizeof one);
+}
+
+static void *work(void *given)
+{
+    pool *p = given;
+    pthread_mutex_lock(&p->lock);
+    for (attempt *a = next_work(p); a != NULL; a = next_work(p)) {
+        pthread_mutex_unlock(&p->lock);
+        job_run(&a->job, a->task->task.run, &a->ending);
+        pthread_mutex_lock(&p->lock);
+        hand_back(p, a);
+    }
+    p->threads--;
+    pthread_cond_signal(&p->gone);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* One more thread, unless there are enough for what is queued. */
+static bool add_thread(pool *p)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (p->idle >= p->queued || p->threads >= p->most)
+        return true;
+    if (pthread_attr_init(&attributes) != 0)
+        return p->threads > 0;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    bool made = pthread_create(&thread, &attributes, work, p) == 0;
+    pthread_attr_destroy(&attributes);
+    p->threads += made ? 1 : 0;
+    return p->threads > 0;
+}
+
+bool pool_run(pool *p, attempt *a)
+{
+    pthread_mutex_lock(&p->lock);
+    a->link = NULL;
+    if (p->first == NULL)
+        p->first = a;
+    else
+        p->last->link = a;
+    p->last = a;
+    p->queued++;
+    bool fine = add_thread(p);
+    if (!fine) {
+        /* There is no thread at all, so nothing else is queued either. */
+        p->first = p->last = NULL;
+        p->queued = 0;
+    }
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    return fine;
+}
+
+attempt *pool_collect(pool *p)
+{
+    uint64_t count = 0;
+    (void)!read(p->fd, &count, sizeof count);
+    pthread_mutex_lock(&p->lock);
+    attempt *ended = p->ended;
+    p->ended = NULL;
+    pthread_mutex_unlock(&p->lock);
+    return ended;
+}
+
+void pool_close(pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->closing = true;
+    pthread_cond_broadcast(&p->work);
+    /* Those without work end at once; one inside a handler is not waited for. */
+    while (p->idle > 0)
+        pthread_cond_wait(&p->gone, &p->lock);
+    bool empty = p->threads == 0;
+    pthread_mutex_unlock(&p->lock);
+    if (!empty)
+        return; /* a thread still uses it */
+    close(p->fd);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->gone);
+    free(p);
+}

@@ -1,0 +1,20 @@
+/* The threads that run handlers. A thread cannot be killed: one that does not obey is given up. */
+#ifndef STOKER_THREADS_H
+#define STOKER_THREADS_H
+
+#include "attempt.h"
+
+typedef struct pool pool;
+
+/* At most `most` threads, made when they are needed. NULL if the system gives no descriptor. */
+pool *pool_new(unsigned most);
+/* Readable when an attempt has ended. */
+int pool_fd(const pool *p);
+/* Run an attempt; false if no thread can be made. */
+bool pool_run(pool *p, attempt *a);
+/* Take those that ended, linked by `link`. */
+attempt *pool_collect(pool *p);
+/* End the threads that run nothing, and wait for them. The others end with the process. */
+void pool_close(pool *p);
+
+#endif
