@@ -15,7 +15,7 @@ ARGS ?=
 ALONE := tests/integration/combinations
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz check fix bench bench-engines docs clean
+.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz worker-c fuzz-c check fix bench bench-engines docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ dashboard: .venv/.dev ## Build the dashboard into the package again (needs Node 
 
 test: .venv/.dev ## Run every test (installs the servers that it starts: Debian packages)
 	@scripts/install-servers
+	@scripts/install-c
+	@printf '\n== C worker\n'
+	@$(MAKE) -C workers/c -j$(WORKERS) test-programs >/dev/null
 	@printf '\n== Tests\n'
 	@$(PYTEST) $(if $(ARGS),$(ARGS),--ignore $(ALONE))
 	@$(if $(ARGS),,printf '\n== Tests that need the machine for themselves\n'; $(BIN)/python -m pytest $(ALONE))
@@ -59,6 +62,14 @@ support: .venv/.dev ## Prove every engine again, and write the page that says so
 fuzz: .venv/.dev ## Fuzz what the gateway reads before it believes a peer, for SECONDS=600
 	@$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=$(SECONDS) -rss_limit_mb=512 \
 		-print_final_stats=1
+
+worker-c: ## Build the worker in C and its examples (workers/c/build)
+	@scripts/install-c
+	@$(MAKE) -C workers/c
+
+fuzz-c: ## Fuzz the frames and the JSON of the worker in C, for SECONDS=600
+	@scripts/install-c
+	@$(MAKE) -C workers/c fuzz SECONDS=$(SECONDS)
 
 check: .venv/.dev ## Format, lint, types, layers, house rules, links
 	@scripts/stage "Format"      $(BIN)/ruff format --check --diff
@@ -85,4 +96,5 @@ docs: .venv/.dev ## Write the generated pages of docs/ again
 clean: ## Remove caches, build leftovers and what the demo wrote; .venv stays
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage \
 		.coverage.* coverage.xml dist build demo-out outbox .stoker
+	@rm -rf workers/c/build
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

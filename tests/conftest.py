@@ -20,14 +20,16 @@ NEED_SERVERS = (
     "deploy/test_scripts.py",
     "deploy/test_units.py",
     "gateway",
+    "integration/test_c_worker.py",
     "integration/test_clear_errors.py",
     "rabbitmq",
     "transactions",
     "kafka",
     "unit/stores/postgres",
     "unit/stores/redis",
+    "workers_c",
 )
-"""Where the tests are that start a real PostgreSQL, Redis, Kafka or gateway."""
+"""Where the tests are that start a real PostgreSQL, Redis, Kafka or gateway, or a C compiler."""
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:

@@ -103,9 +103,9 @@ typedef struct stoker_task {
     stoker_run run;        /* its handler */
     stoker_mode mode;      /* where it runs */
     uint64_t memory_limit; /* STOKER_PROCESS: bytes of address space (RLIMIT_AS) that the child may
-                              take beyond what it has when it starts. 0: the worker's
-                              --memory-limit, which is none by default. An allocation beyond it
-                              fails; a handler that then dies is recorded as memory_exceeded. */
+                              take beyond what it has when it starts. 0: the worker's --memory,
+                              which is none by default. An allocation beyond it fails; a handler
+                              that then dies is recorded as memory_exceeded. */
     const char *about;     /* one line for `--list`; may be NULL */
 } stoker_task;
 
@@ -158,7 +158,7 @@ STOKER_EXPORT const stoker_plugin *stoker_plugin_entry_point(void);
 STOKER_EXPORT const char *stoker_job_id(const stoker_job *job);
 STOKER_EXPORT const char *stoker_job_task(const stoker_job *job);
 STOKER_EXPORT const char *stoker_job_queue(const stoker_job *job);
-/* 1 for the first attempt. It rises with every lease, so it may skip numbers. */
+/* 1 for the first attempt. Attempts that were snoozed or given back do not count. */
 STOKER_EXPORT int64_t stoker_job_attempt(const stoker_job *job);
 /* NULL if the job has none. */
 STOKER_EXPORT const char *stoker_job_tenant(const stoker_job *job);
