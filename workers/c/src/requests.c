@@ -46,10 +46,12 @@ static void put_session(json_writer *w, const session *who)
     put_unless_empty(w, "version", who->version);
     put_names(w, "queues", who->queues);
     put_names(w, "tasks", who->tasks);
-    if (who->concurrency > 1)
+    if (who->concurrency != 1)
         json_put_integer(w, "concurrency", who->concurrency);
     if (who->state != NULL && strcmp(who->state, "alive") != 0)
         json_put_string(w, "state", who->state);
+    if (who->details != NULL)
+        json_put_raw(w, "details", who->details, who->details_length);
     json_close(w);
 }
 

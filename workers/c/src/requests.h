@@ -36,6 +36,8 @@ typedef struct session {
     names tasks;
     int64_t concurrency;
     const char *state;
+    const char *details; /* a JSON object, or NULL */
+    size_t details_length;
 } session;
 
 /* What was reported since the last answered beat. */

@@ -77,6 +77,8 @@ static void write_beat(const json_doc *doc, int64_t p, buffer *out)
     json_writer w;
     double ttl = 0;
     int64_t s = json_member(doc, p, "session");
+    size_t details_length = 0;
+    const char *details = json_slice(doc, json_member(doc, s, "details"), &details_length);
     const session who = {.id = text_of(doc, s, "id"),
                          .name = text_of(doc, s, "name"),
                          .host = text_of(doc, s, "host"),
@@ -86,7 +88,9 @@ static void write_beat(const json_doc *doc, int64_t p, buffer *out)
                          .queues = names_of(doc, s, "queues"),
                          .tasks = names_of(doc, s, "tasks"),
                          .concurrency = integer_of(doc, s, "concurrency", 1),
-                         .state = text_of(doc, s, "state")};
+                         .state = text_of(doc, s, "state"),
+                         .details = details,
+                         .details_length = details_length};
     int64_t held = json_member(doc, p, "held");
     number_of(doc, p, "ttl", &ttl);
     say_beat_begin(&w, out, &who);
