@@ -107,6 +107,7 @@ def start(
             app.settings.store,
             kinds=make_kinds(shell),
             settings=app.settings.fleet,
+            broker=app.settings.broker,
             token=app.settings.token,
             ttl=float(app.settings.worker.lease),
             drain=float(app.settings.worker.drain),
@@ -222,10 +223,12 @@ def _variables(shell: Shell, kind: "Kind") -> dict[str, str]:
     given = settings.fleet.kinds.get(kind.name)
     if given is None or not (given.store or given.command):
         return {}
-    if not given.command:
-        return {VARIABLE: said({**worker_words(shell), "store": given.store}, shell.config)}
-    variables = {"STOKER_STORE": given.store or settings.store}
-    if settings.token is not None:
+    store = given.store or settings.store
+    # What the command line said counts before variables, so it has to say the same.
+    variables = {VARIABLE: said({**worker_words(shell), "store": store}, shell.config)}
+    if given.command:
+        variables["STOKER_STORE"] = store
+    if given.command and settings.token is not None:
         variables["STOKER_TOKEN"] = settings.token.reveal()
     return variables
 

@@ -38,7 +38,7 @@ def main() -> int:
 async def _run(order: Order) -> None:
     clock = SystemClock()
     token = None if order.token is None else Secret(order.token)
-    async with open_store(order.store, clock=clock, token=token) as store:
+    async with open_store(order.store, broker=order.broker, clock=clock, token=token) as store:
         fleet = Fleet(store, order.kinds, clock=clock, drain=order.drain)
         board = _Board(order, clock)
         fleet.on_change.append(lambda: board.show(fleet))

@@ -48,6 +48,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The URL, password and all."""
     prefix: str
     kinds: tuple[Kind, ...]
+    broker: str | None = None
+    """URL of the broker that is rung when jobs of a dead worker are given back."""
     token: str | None = None
     """For the store, if the URL names none."""
     ttl: float
@@ -169,6 +171,7 @@ async def start(
     *,
     kinds: Sequence[Kind],
     settings: FleetSettings,
+    broker: str | None = None,
     token: Secret | None = None,
     ttl: float = 30.0,
     drain: float = 30.0,
@@ -183,6 +186,7 @@ async def start(
         url: The URL of the same store, for the fleet.
         kinds: Of its workers.
         settings: Name and run folder.
+        broker: URL of the broker, if there is one.
         token: For the store, if the URL names none.
         ttl: Seconds of silence after which the store may take the fleet for dead.
         drain: Seconds that a worker gives its jobs when it is stopped.
@@ -208,6 +212,7 @@ async def start(
             store=url,
             prefix=settings.name,
             kinds=tuple(kinds),
+            broker=broker,
             token=None if token is None else token.reveal(),
             ttl=ttl,
             drain=drain,

@@ -110,6 +110,15 @@ class Reporter:
         return False
 
     async def _bury(self) -> None:
+        try:
+            await self._bury_all()
+        except BackendError as error:
+            if error.retryable:
+                raise
+            self._deaths.clear()
+            logger.error("a death cannot be reported, the keeper finds it: %s", error)  # noqa: TRY400
+
+    async def _bury_all(self) -> None:
         pending = set(self._deaths)
         pids = {pid for pid in pending if not self._is_alive(pid)}
         infos = await self._store.sessions() if pids else []
@@ -135,9 +144,12 @@ class Reporter:
             await self._store.record(batch)
         except OutcomeUnknown:
             logger.warning("%d lines of the audit trail may be missing", len(batch))
-        except BackendError:
-            self._events = batch + self._events
-            raise
+        except BackendError as error:
+            if error.retryable:
+                self._events = batch + self._events
+                raise
+            # A refusal does not heal, and what comes after it has to be told.
+            logger.error("%d lines of the audit trail were refused: %s", len(batch), error)  # noqa: TRY400
 
     async def _rest(self, failures: int) -> None:
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures, 10))

@@ -32,7 +32,8 @@ class Scaling:
 
     Attributes:
         reason: Why it has the size that it has.
-        is_changed: Whether its bounds are others than those of the configuration.
+        bounds: Those that hold now.
+        cold_start: Seconds from the wish for a worker to its first beat, as they were measured.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Scaling:
         self._slots = slots
         self._meter = Meter(queues)
         self._clock = clock
-        self._cold_start = COLD_START
+        self.cold_start = COLD_START
         self._known: set[int] = set()
         self._given = Bounds(
             least=settings.min,
@@ -143,7 +144,7 @@ class Scaling:
             demand,
             workers=wanted,
             ready=len(mine),
-            cold_start=self._cold_start,
+            cold_start=self.cold_start,
             now=self._clock.monotonic(),
         )
         self.reason = decision.reason
@@ -185,7 +186,7 @@ class Scaling:
                 continue
             took = (info.started_at - worker.started_at).total_seconds()
             if 0 < took < 10 * COLD_START:
-                self._cold_start += (took - self._cold_start) * _WEIGHT
+                self.cold_start += (took - self.cold_start) * _WEIGHT
         self._known = set(mine)
 
 

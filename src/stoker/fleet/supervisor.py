@@ -354,12 +354,13 @@ class Supervisor:
     def _tell(
         self, kind: Kind, actor: str | None, worker: str | None, details: dict[str, object]
     ) -> None:
+        # A fleet speaks for itself: behind a gateway it may not write in another's name.
+        if actor is not None:
+            details["by"] = actor
         details["fleet"] = self._fleet
         if self._kind is not None:
             details["kind"] = self._kind
-        self._reporter.report(
-            Event(kind=kind, actor=actor or self._actor, worker=worker, details=details)
-        )
+        self._reporter.report(Event(kind=kind, actor=self._actor, worker=worker, details=details))
 
     def _describe(self, slot: Slot) -> WorkerProcess:
         return WorkerProcess(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
 
-from stoker.core.errors import BackendError, OutcomeUnknown, Unavailable
+from stoker.core.errors import OutcomeUnknown, StokerError, Unavailable
 from stoker.core.events import Event, EventRecord
 from stoker.core.job import (
     BeatReply,
@@ -58,7 +58,7 @@ T = TypeVar("T")
 class Before:
     """The call fails before anything is written: `Unavailable`, unless another error is given."""
 
-    error: type[BackendError] = Unavailable
+    error: type[StokerError] = Unavailable
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ async def test_bounds_are_changed_by_a_command_and_come_back_with_a_reload(
         assert (mail.min, mail.max, mail.wanted) == (3, 5, 3)
         assert (image.min, image.max, image.is_changed) == (1, 2, False)
         [bounded] = await wait_until(partial(scene.events, Kind.FLEET_BOUNDED), "it is written")
-        assert bounded.actor == "cli:me"
+        assert bounded.actor == "fleet:w"
         assert bounded.details == {
             "fleet": "w",
             "kind": "mail",
@@ -147,6 +147,7 @@ async def test_bounds_are_changed_by_a_command_and_come_back_with_a_reload(
             "max": 5,
             "before": [1, 2],
             "reason": "a sale",
+            "by": "cli:me",
         }
         await scene.ask("scale", kind="mail", min=0, max=1)
         await wait_until(lambda: len(scene.fleet.units["mail"].supervisor.workers) <= 1, "fewer")

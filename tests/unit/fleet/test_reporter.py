@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stoker.connect import open_store
+from stoker.core.errors import Forbidden
 from stoker.core.events import Event, Kind
 from stoker.core.job import Command, JobSpec, SessionSpec, SessionState
 from stoker.core.lifecycle import State
@@ -190,3 +191,16 @@ async def test_without_an_answer_nobody_counts_as_sent_away(scene: Scene) -> Non
     await scene.store.set_session([sent], Command.DRAIN)
     scene.store.plan("sessions", Before())
     assert not await scene.reporter.was_dismissed(11)
+
+
+async def test_what_is_refused_is_let_go_and_the_rest_is_told(scene: Scene) -> None:
+    session = await scene.join(7)
+    scene.store.plan("record", Before(Forbidden))
+    scene.store.plan("reap", Before(Forbidden))
+    scene.reporter.report_death(7)
+    scene.reporter.report(STARTED)
+    await wait_until(lambda: scene.store.calls["record"] == 1, "both were refused")
+    stopped = Event(kind=Kind.FLEET_STOPPED, actor="fleet:w")
+    scene.reporter.report(stopped)
+    assert await scene.were_told(Kind.FLEET_STOPPED)
+    assert await scene.state(session) is SessionState.ALIVE
