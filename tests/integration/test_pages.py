@@ -32,6 +32,7 @@ PAGES = [
             "remote-workers",
             "retries-and-dead-letters",
             "schedules",
+            "several-hosts",
             "timeouts-and-isolation",
             "transactions",
             "workflows",
