@@ -1,4 +1,4 @@
-"""Session, fence and settlements: what a worker does when the store, or the way to it, is not well."""
+"""What becomes of session, fence and settlements when the store, or the way to it, is not well."""
 
 import json
 import signal

@@ -1,5 +1,6 @@
 /* Tasks that behave, and tasks that do not: what the tests run. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdint.h>
@@ -224,6 +225,26 @@ static int from_parent(stoker_job *job)
     return STOKER_COMPLETED;
 }
 
+/* {"ledger": FILE, "number": N}: write down that it ran, and work for a moment. */
+static int ledger(stoker_job *job)
+{
+    const char *path = NULL;
+    int64_t number = 0;
+    char line[128];
+    if (stoker_need_text(job, "ledger", &path, NULL) != STOKER_FOUND ||
+        stoker_need_integer(job, "number", &number) != STOKER_FOUND)
+        return STOKER_FAILED;
+    int file = open(path, O_WRONLY | O_APPEND | O_CREAT, 0644);
+    int length = snprintf(line, sizeof line, "%s c\n", stoker_job_id(job));
+    ssize_t written = write(file, line, (size_t)length);
+    close(file);
+    if (written != length)
+        return stoker_fail(job, "LedgerError", "the ledger cannot be written");
+    nap(0.001 * (double)(number % 10));
+    stoker_put_integer(job, "number", number);
+    return STOKER_COMPLETED;
+}
+
 #define MEGABYTES(n) ((uint64_t)(n)*1024 * 1024)
 
 static const stoker_task tasks[] = {
@@ -251,6 +272,7 @@ static const stoker_task tasks[] = {
     {.name = "trial.expose", .run = expose, .mode = STOKER_PROCESS},
     {.name = "trial.not_json", .run = not_json},
     {.name = "trial.large", .run = large},
+    {.name = "trial.ledger", .run = ledger},
     {.name = "trial.from_parent", .run = from_parent},
 };
 
