@@ -36,8 +36,9 @@ demo: .venv/.all ## Run every standard task on SQLite and watch (WAIT=0: end by 
 dashboard: .venv/.dev ## Build the dashboard into the package again (needs Node 20.19 or newer)
 	@scripts/dashboard build
 
-test: .venv/.dev ## Run every test (installs the servers that it starts: Debian packages)
+test: .venv/.dev ## Run every test (installs the servers and the browser that it starts: Debian packages)
 	@scripts/install-servers
+	@scripts/dashboard install
 	@scripts/install-c
 	@printf '\n== C worker\n'
 	@$(MAKE) -C workers/c -j$(WORKERS) test-programs >/dev/null
