@@ -1,8 +1,8 @@
-"""Write what the dashboard takes from the Python code: the API's description and the states.
+"""Write what the dashboard takes from the Python code: the API's description, states and needs.
 
 ``python -m scripts.generate_dashboard`` writes ``dashboard/openapi.json`` (ignored by git; input
-of openapi-typescript) and ``dashboard/src/generated/lifecycle.ts``. ``make dashboard`` calls it; a
-test in ``tests/repo`` compares the second one.
+of openapi-typescript), ``lifecycle.ts`` and ``access.ts`` in ``dashboard/src/generated/``. ``make
+dashboard`` calls it; a test in ``tests/repo`` compares the last two.
 """
 
 import hashlib
@@ -11,14 +11,19 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from fastapi import FastAPI
+
 from stoker.app.stoker import Stoker
 from stoker.core.events import Kind
 from stoker.core.job import PRIORITIES
 from stoker.core.lifecycle import LEASED, LIVE, TABLE, TERMINAL, WAITING, State
+from stoker.server.access import Need, check_declared
+from stoker.server.caller import PREFIX
 from stoker.server.http import make_server_app
 
 DASHBOARD = Path(__file__).resolve().parents[1] / "dashboard"
 LIFECYCLE = DASHBOARD / "src" / "generated" / "lifecycle.ts"
+ACCESS = DASHBOARD / "src" / "generated" / "access.ts"
 OPENAPI = DASHBOARD / "openapi.json"
 
 
@@ -45,18 +50,39 @@ def lifecycle() -> str:
     return "\n".join(lines)
 
 
+def access() -> str:
+    """Return what each route of the API needs as TypeScript, so that no button is shown in vain."""
+    routes = (one for one in check_declared(_api()) if one.path.startswith(f"{PREFIX}/"))
+    lines = [
+        "// Written by scripts/generate_dashboard.py from the routes of the server. Do not edit.",
+        "",
+        f"export type Need = {' | '.join(json.dumps(str(need)) for need in Need)};",
+        "/** What each route needs: a scope, or any key (`known`), or nothing (`open`). */",
+        "export const NEEDS = {",
+        *(f'  "{one.method.lower()} {one.path}": "{one.need}",' for one in routes),
+        "} as const satisfies Record<string, Need>;",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def openapi() -> str:
     """Return the API's description."""
-    api = make_server_app(Stoker(store="memory://"))
+    api = _api()
     return json.dumps(api.openapi(), indent=1) + "\n"
 
 
 def main() -> int:
-    """Write both files."""
+    """Write the files."""
     LIFECYCLE.parent.mkdir(parents=True, exist_ok=True)
     LIFECYCLE.write_text(lifecycle(), encoding="utf-8")
+    ACCESS.write_text(access(), encoding="utf-8")
     OPENAPI.write_text(openapi(), encoding="utf-8")
     return 0
+
+
+def _api() -> FastAPI:
+    return make_server_app(Stoker(store="memory://"))
 
 
 def _digest(text: str) -> str:

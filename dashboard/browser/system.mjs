@@ -1,20 +1,15 @@
-// A system to look at, and a browser to look with. Everything that is started here is stopped here.
+// A system to look at. Everything that is started here is stopped here.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 
 const root = new URL("../../", import.meta.url).pathname;
 const { DASHBOARD_TEST_STORE, DASHBOARD_TEST_PYTHON = `${root}.venv/bin/python`, DASHBOARD_TEST_APP = `${root}tests/browser` } = process.env;
 /** How long anything on the screen may take to appear; a busy machine is slow. */
-export const SOON = 60_000;
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
-];
+export const SOON = Number(process.env.DASHBOARD_TEST_SOON ?? 60_000);
 
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -27,21 +22,37 @@ async function freePort() {
 
 /** A server and a worker of their own on one store. */
 export class System {
-  static async start({ worker = true, name = "worker-1" } = {}) {
+  static async start({ worker = "worker-1" } = {}) {
     const system = new System();
+    system.workers = [];
     system.folder = mkdtempSync(join(tmpdir(), "dashboard-browser-"));
     system.store = DASHBOARD_TEST_STORE ?? `sqlite:///${system.folder}/stoker.db`;
     system.port = await freePort();
     system.url = `http://127.0.0.1:${system.port}`;
     await system.startServer();
-    if (worker) system.worker = system.#spawn(["worker", "--name", name, "--concurrency", "4"]);
+    if (worker) system.startWorker(worker);
     return system;
   }
 
-  #spawn(args) {
+  startWorker(name, environment = {}) {
+    const worker = this.#spawn(["worker", "--name", name, "--concurrency", "4"], environment);
+    this.workers.push(worker);
+    return worker;
+  }
+
+  /** Make a key; the first one ends the time in which nobody had to show one, so requests show it. */
+  async makeKey(name, ...scopes) {
+    const child = this.#spawn(["keys", "create", name, ...scopes.flatMap((scope) => ["--scope", scope])]);
+    await once(child, "close");
+    const found = /^stk_\S+$/m.exec(child.said)?.[0];
+    if (!found) throw new Error(`no key was made: ${child.said}`);
+    return found;
+  }
+
+  #spawn(args, environment = {}) {
     const child = spawn(DASHBOARD_TEST_PYTHON, ["-m", "stoker", ...args, "--app", "tasks:app"], {
       cwd: DASHBOARD_TEST_APP,
-      env: { ...process.env, STOKER_STORE: this.store, PYTHONDONTWRITEBYTECODE: "1" },
+      env: { ...process.env, STOKER_STORE: this.store, PYTHONDONTWRITEBYTECODE: "1", STOKER_WORKER__BEAT: "1s", ...environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
     child.said = "";
@@ -50,7 +61,7 @@ export class System {
   }
 
   async startServer() {
-    this.server = this.#spawn(["server", "--port", String(this.port)]);
+    this.server = this.#spawn(["server", "--no-keeper", "--port", String(this.port)]);
     await until("the server answers", async () => {
       if (this.server.exitCode !== null) throw new Error(`the server ended: ${this.server.said}`);
       return fetch(`${this.url}/ready`).then((answer) => answer.ok, () => false);
@@ -64,7 +75,10 @@ export class System {
   async api(verb, path, body) {
     const answer = await fetch(`${this.url}/api/v1${path}`, {
       method: verb,
-      headers: body === undefined ? {} : { "content-type": "application/json" },
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(this.key ? { authorization: `Bearer ${this.key}` } : {}),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await answer.text();
@@ -83,17 +97,20 @@ export class System {
   }
 
   async close() {
-    await Promise.all([this.worker && stop(this.worker), stop(this.server)]);
+    // A worker would wait for what it holds; nobody needs that any more.
+    await Promise.all([...this.workers.map((worker) => stop(worker, "SIGKILL")), stop(this.server)]);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
 
-async function stop(child) {
-  if (child.exitCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGTERM");
+export const ended = (child) => child.exitCode !== null || child.signalCode !== null;
+
+async function stop(child, signal = "SIGTERM") {
+  if (ended(child)) return;
+  const gone = once(child, "exit");
+  child.kill(signal);
   const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
-  await ended;
+  await gone;
   clearTimeout(timer);
 }
 
@@ -104,32 +121,4 @@ export async function until(what, check, limit = SOON) {
     if (Date.now() > end) throw new Error(`waited in vain until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-}
-
-export async function openBrowser() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
-}
-
-/** A page that remembers everything that went wrong on it. */
-export async function openPage(browser, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
-  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
-  const page = await context.newPage();
-  page.wrong = [];
-  page.setDefaultTimeout(SOON);
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) page.wrong.push(`console: ${message.text()}`);
-  });
-  page.on("pageerror", (error) => page.wrong.push(`error: ${error.message}`));
-  page.on("dialog", (dialog) => {
-    page.wrong.push(`dialog: ${dialog.message()}`);
-    void dialog.dismiss();
-  });
-  await page.exposeFunction("tellViolation", (text) => page.wrong.push(`policy: ${text}`));
-  await page.addInitScript(() => {
-    document.addEventListener("securitypolicyviolation", (event) => {
-      window.tellViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile ?? ""}`);
-    });
-  });
-  return page;
 }

@@ -1,7 +1,7 @@
 /** The frame around the pages: where one can go, whether the figures are fresh, and the keyboard. */
 import { lazy, Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
-import { Link, Route, Switch, useLocation } from "wouter";
-import { logOut, useMe } from "./api/session";
+import { Link, Redirect, Route, Switch, useLocation } from "wouter";
+import { logOut, useMay, useMe } from "./api/session";
 import { setPaused, start, useLive, type Feed, type Live } from "./api/live";
 import { brief, short } from "./lib/format";
 import { PLACES } from "./lib/places";
@@ -31,25 +31,29 @@ export function App() {
   const live = useLive();
   const [theme, setTheme] = useTheme();
   const [open, setOpen] = useState<"help" | "palette" | null>(null);
-  const [, go] = useLocation();
-  useEffect(start, []);
+  const [location, go] = useLocation();
+  const may = useMay();
+  const streams = may("get /api/v1/live");
+  useEffect(() => start(streams), [streams]);
+  const places = PLACES.filter((place) => may(place.needs));
+  const closed = !places.some((place) => place.path === root(location)) && PLACES.some((place) => place.path === root(location));
   useShortcuts({
     "?": () => setOpen("help"),
     "mod+k": () => setOpen("palette"),
     t: () => setTheme(next(theme)),
     p: () => setPaused(live.feed !== "paused"),
-    ...Object.fromEntries(PLACES.map(({ key, path }) => [`g ${key}`, () => go(path)])),
+    ...Object.fromEntries(places.map(({ key, path }) => [`g ${key}`, () => go(path)])),
   });
   return (
     <div className="shell">
       <a className="skip" href="#content">Skip to the content</a>
-      <Side live={live} theme={theme} setTheme={setTheme} onSearch={() => setOpen("palette")} onHelp={() => setOpen("help")} />
+      <Side places={places} live={live} theme={theme} setTheme={setTheme} onSearch={() => setOpen("palette")} onHelp={() => setOpen("help")} />
       <main className="main" id="content" tabIndex={-1}>
         <FeedBanner live={live} />
         <Suspense fallback={<div className="page"><Bones /></div>}>
-          <Switch>
+          {closed ? <Closed first={places[0]?.path} /> : <Switch>
             <Route path="/" component={Overview} />
-            <Route path="/login" component={Overview} />
+            <Route path="/login"><Redirect to="/" replace /></Route>
             <Route path="/jobs" component={Jobs} />
             <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
             <Route path="/queues" component={Queues} />
@@ -65,13 +69,30 @@ export function App() {
                 <Empty title="This page does not exist"><Link className="link" href="/">To the overview</Link></Empty>
               </Page>
             </Route>
-          </Switch>
+          </Switch>}
         </Suspense>
       </main>
       {open === "help" && <Help onClose={() => setOpen(null)} />}
       {open === "palette" && <Palette onClose={() => setOpen(null)} />}
       <Toasts />
     </div>
+  );
+}
+
+/** The place that an address belongs to: "/jobs" of "/jobs/019a…". */
+const root = (location: string): string => `/${location.split("/")[1] ?? ""}`;
+
+/** A place that the key does not open. The first page is never shown as closed while another one is open. */
+function Closed({ first }: { first: string | undefined }) {
+  const [location] = useLocation();
+  const me = useMe().data;
+  if (first !== undefined && location === "/") return <Redirect to={first} replace />;
+  return (
+    <Page title="Closed">
+      <Empty icon="keys" title={first === undefined ? "This key may not look" : "This key does not open this page"}>
+        {me?.name} may {me?.scopes.join(", ")}{me?.tenant && `, for the tenant ${me.tenant}`}{me && me.queues.length > 0 && `, in ${me.queues.join(", ")}`}.
+      </Empty>
+    </Page>
   );
 }
 
@@ -86,18 +107,17 @@ function useTheme(): [Theme, (theme: Theme) => void] {
   return [theme, change];
 }
 
-function Side(props: { live: Live; theme: Theme; setTheme: (theme: Theme) => void; onSearch: () => void; onHelp: () => void }) {
+function Side(props: { places: typeof PLACES; live: Live; theme: Theme; setTheme: (theme: Theme) => void; onSearch: () => void; onHelp: () => void }) {
   const [location] = useLocation();
   const [open, setOpen] = useState(false);
-  const here = `/${location.split("/")[1] ?? ""}`;
-  const { theme, live } = props;
+  const { places, theme, live } = props;
   const me = useMe().data;
   return (
     <header className={open ? "side open" : "side"}>
       <Link href="/" className="brand"><img src="/icon.svg" alt="" width={22} height={22} />Stoker</Link>
       <nav className="nav" aria-label="Pages">
-        {PLACES.map(({ path, name, icon }) => (
-          <Link key={path} href={path} onClick={() => setOpen(false)} aria-current={path === here ? "page" : undefined}>
+        {places.map(({ path, name, icon }) => (
+          <Link key={path} href={path} onClick={() => setOpen(false)} aria-current={path === root(location) ? "page" : undefined}>
             <Icon name={icon} />
             {name}
             <Tally path={path} live={live} />
@@ -146,6 +166,7 @@ function Tally({ path, live }: { path: string; live: Live }) {
 const FEED: Record<Feed, string> = {
   connecting: "Connecting",
   live: "Live",
+  polled: "Every 5 s",
   paused: "Held",
   stale: "Stale",
   lost: "Lost",
@@ -153,7 +174,7 @@ const FEED: Record<Feed, string> = {
 };
 
 function FeedState({ live }: { live: Live }) {
-  const tone = live.feed === "live" ? "live" : live.feed === "lost" || live.feed === "trouble" ? "lost" : "stale";
+  const tone = live.feed === "live" || live.feed === "polled" ? "live" : live.feed === "lost" || live.feed === "trouble" ? "lost" : "stale";
   return (
     <div className={`feed ${tone}`} role="status">
       <i className="pulse" />

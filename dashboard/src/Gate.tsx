@@ -1,15 +1,16 @@
 /** Asks for a key where the server wants one, and shows the page to those who have it. */
-import { useState } from "react";
-import { ApiError, messageOf } from "./api/client";
-import { logIn, useMe } from "./api/session";
+import { useMemo, useState } from "react";
+import { messageOf } from "./api/client";
+import { logIn, mayOf, Rights, useMe } from "./api/session";
 import { App } from "./App";
 import { Button, TextField } from "./ui/controls";
 
 export function Gate() {
   const me = useMe();
+  const may = useMemo(() => mayOf(me.data), [me.data]);
   if (me.isPending) return null;
-  if (me.error instanceof ApiError && me.error.status === 401) return <LogIn />;
-  return <App />;
+  if (me.data === null) return <LogIn />;
+  return <Rights value={may}><App /></Rights>;
 }
 
 function LogIn() {

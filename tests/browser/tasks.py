@@ -5,7 +5,7 @@ import asyncio
 from stoker import Stoker, current_job
 
 app = Stoker()
-_let_go = asyncio.Event()
+_held: set[asyncio.Event] = set()
 
 
 @app.task("count", queue="numbers")
@@ -39,12 +39,18 @@ async def hold() -> str:
     job = current_job()
     job.progress(0.5, "1 of 2")
     job.log("holding")
-    await _let_go.wait()
+    let_go = asyncio.Event()
+    _held.add(let_go)
+    try:
+        await let_go.wait()
+    finally:
+        _held.discard(let_go)
     job.log("let go")
     return "held"
 
 
 @app.task("let_go", queue="numbers")
 async def let_go() -> None:
-    """Let every job that is held go on."""
-    _let_go.set()
+    """Let every job go on that is held now."""
+    for held in _held:
+        held.set()

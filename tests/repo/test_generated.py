@@ -19,6 +19,11 @@ def test_the_dashboard_knows_the_states_and_the_api_as_they_are() -> None:
     assert written == generate_dashboard.lifecycle(), "run `make dashboard`"
 
 
+def test_the_dashboard_knows_what_each_route_needs() -> None:
+    written = generate_dashboard.ACCESS.read_text(encoding="utf-8")
+    assert written == generate_dashboard.access(), "run `make dashboard`"
+
+
 def test_no_two_errors_share_a_code() -> None:
     codes = re.findall(r"^\| [^|]+ \| `(\w+)` \|", PAGES["reference/errors.md"](), re.MULTILINE)
     assert len(codes) >= 40

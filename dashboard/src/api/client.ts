@@ -99,7 +99,7 @@ async function send(verb: string, url: string, body: unknown, signal?: AbortSign
   }
   const text = await response.text();
   if (response.ok) return text ? read(text) : undefined;
-  if (response.status === 401 && !url.endsWith("/me")) onUnauthenticated.call?.();
+  if (response.status === 401 && !url.endsWith("/me") && url !== "/login") onUnauthenticated.call?.();
   throw failure(response.status, text);
 }
 

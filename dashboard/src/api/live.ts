@@ -6,11 +6,11 @@
  */
 import { useEffect, useSyncExternalStore } from "react";
 import { setStoreClock } from "../ui/Time";
-import { read, type Job, type Schemas } from "./client";
+import { onUnauthenticated, read, type Job, type Schemas } from "./client";
 import { client } from "./queries";
 
 export type Overview = Schemas["Overview"];
-export type Feed = "connecting" | "live" | "paused" | "stale" | "lost" | "trouble";
+export type Feed = "connecting" | "live" | "polled" | "paused" | "stale" | "lost" | "trouble";
 
 export interface Live {
   feed: Feed;
@@ -28,10 +28,13 @@ const LOST = 12_000;
 const AGAIN = 2_000;
 /** Lists are asked for again at most this often, however fast jobs move. */
 const LISTS = 2_000;
+/** And this often for those who are not told when jobs move: the stream is about the whole store. */
+const POLL = 5_000;
 
 let state: Live = { feed: "connecting", overview: null, heardAt: 0, silent: 0, trouble: null };
 let source: EventSource | null = null;
 let again: ReturnType<typeof setTimeout> | null = null;
+let streams = true;
 let revision = -1;
 let listsAt = 0;
 let every = 1_000;
@@ -44,6 +47,10 @@ function set(change: Partial<Live>): void {
 
 function open(): void {
   if (source || state.feed === "paused" || document.hidden) return;
+  if (!streams) {
+    set({ feed: "polled" });
+    return;
+  }
   const stream = new EventSource("/api/v1/live");
   source = stream;
   stream.addEventListener("overview", (event) => {
@@ -60,7 +67,10 @@ function open(): void {
   stream.addEventListener("drain", () => reopen());
   stream.addEventListener("error", () => {
     // The browser comes back by itself from a cut, not from an answer that is no stream.
-    if (stream.readyState === EventSource.CLOSED) reopen();
+    if (stream.readyState !== EventSource.CLOSED) return;
+    reopen();
+    // The answer cannot be read here. It may have been that the key was revoked.
+    onUnauthenticated.call?.();
   });
 }
 
@@ -81,12 +91,20 @@ function close(): void {
 function refresh(now: number): void {
   if (now === revision || Date.now() - listsAt < LISTS) return;
   revision = now;
+  askAgain();
+}
+
+function askAgain(): void {
   listsAt = Date.now();
   void client.invalidateQueries({ predicate: (query) => query.meta?.["live"] === true && query.state.status !== "error" });
 }
 
 function look(): void {
   if (document.hidden || state.feed === "paused" || state.feed === "connecting") return;
+  if (state.feed === "polled") {
+    if (Date.now() - listsAt >= POLL) askAgain();
+    return;
+  }
   const silent = Date.now() - state.heardAt;
   const feed = silent > LOST + every ? "lost" : silent > STALE + every ? "stale" : null;
   if (feed) set({ feed, silent });
@@ -102,7 +120,9 @@ export function setPaused(paused: boolean): void {
   }
 }
 
-export function start(): () => void {
+/** Begin, with the stream or without it; returns what ends it. */
+export function start(withStream: boolean): () => void {
+  streams = withStream;
   const shown = () => {
     if (document.hidden) close();
     else open();

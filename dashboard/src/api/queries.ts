@@ -57,14 +57,15 @@ export const useExplanation = (id: string, enabled: boolean) =>
 export const useTasks = () =>
   useQuery({ queryKey: ["tasks"], queryFn: ({ signal }) => get("/api/v1/tasks", { signal }), staleTime: 60_000 });
 
-export const useQueues = () =>
-  useQuery({ queryKey: ["queues"], queryFn: ({ signal }) => get("/api/v1/queues", { signal }), meta: live });
+export const useQueues = (enabled: boolean) =>
+  useQuery({ queryKey: ["queues"], queryFn: ({ signal }) => get("/api/v1/queues", { signal }), meta: live, enabled });
 
-export const useActivity = (by: "queue" | "task", window: number) =>
+export const useActivity = (by: "queue" | "task", window: number, enabled: boolean) =>
   useQuery({
     queryKey: ["activity", by, window],
     queryFn: ({ signal }) => get("/api/v1/activity", { query: { by, window }, signal }),
     meta: live,
+    enabled,
   });
 
 export const useStats = (window: number, enabled: boolean) =>

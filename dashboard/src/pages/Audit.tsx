@@ -37,7 +37,7 @@ export function Audit() {
         {actor && <button type="button" className="button tiny" onClick={() => setActor("")}>by {actor} ×</button>}
       </div>
       <Card>
-        {list.isError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones rows={10} /> : events.length === 0 ? (
+        {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones rows={10} /> : events.length === 0 ? (
           <Empty icon="audit" title="Nothing of this kind happened" />
         ) : (
           <Table

@@ -38,8 +38,8 @@ export function DeadLetters() {
       actions={
         <>
           <a className="button" href={address("/api/v1/jobs/export", {}, { q: searchFor({ state: "dead_letter", task: task || undefined }), format: "jsonl" })} download>Export</a>
-          <Button icon="trash" kind="danger" disabled={!total} onClick={() => setAsk({ kind: "drop", filter, title })}>Drop {task ? "these" : "all"}</Button>
-          <Button icon="retry" kind="primary" disabled={!total} onClick={() => setAsk({ kind: "replay", filter, title })}>Replay {task ? "these" : "all"}</Button>
+          <Button needs="post /api/v1/dead-letters/drop" icon="trash" kind="danger" disabled={!total} onClick={() => setAsk({ kind: "drop", filter, title })}>Drop {task ? "these" : "all"}</Button>
+          <Button needs="post /api/v1/dead-letters/replay" icon="retry" kind="primary" disabled={!total} onClick={() => setAsk({ kind: "replay", filter, title })}>Replay {task ? "these" : "all"}</Button>
         </>
       }
     >
@@ -55,7 +55,7 @@ export function DeadLetters() {
       </div>
       {view === "list" ? <List task={task} /> : (
         <Card>
-          {groups.isError ? <Failure error={groups.error} retry={() => void groups.refetch()} /> : groups.isPending ? <Bones /> : groups.data.groups.length === 0 ? (
+          {groups.isLoadingError ? <Failure error={groups.error} retry={() => void groups.refetch()} /> : groups.isPending ? <Bones /> : groups.data.groups.length === 0 ? (
             <Empty icon="check" title="No dead letters">Every job that failed was tried again and succeeded.</Empty>
           ) : (
             <Table
@@ -70,8 +70,8 @@ export function DeadLetters() {
                 { key: "oldest", head: "Oldest", className: "num wide-only", cell: (g) => <Ago at={g.oldest_at} /> },
                 { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (g) => <div className="ops">
                   <Link className="button tiny" href={`/jobs/${g.sample}`}>Newest</Link>
-                  <Button kind="tiny" icon="retry" onClick={() => setAsk({ kind: "replay", filter: of(g, task), title: named(g) })}>Replay</Button>
-                  <Button kind="tiny bare" icon="trash" label={`Drop ${named(g)}`} onClick={() => setAsk({ kind: "drop", filter: of(g, task), title: named(g) })} />
+                  <Button needs="post /api/v1/dead-letters/replay" kind="tiny" icon="retry" onClick={() => setAsk({ kind: "replay", filter: of(g, task), title: named(g) })}>Replay</Button>
+                  <Button needs="post /api/v1/dead-letters/drop" kind="tiny bare" icon="trash" label={`Drop ${named(g)}`} onClick={() => setAsk({ kind: "drop", filter: of(g, task), title: named(g) })} />
                 </div> },
               ]}
             />
@@ -96,7 +96,7 @@ function List({ task }: { task: string }) {
   return (
     <>
       <Card>
-        {list.isError ? <Failure error={list.error} /> : list.isPending ? <Bones /> : list.data.jobs.length === 0 ? <Empty icon="check" title="No dead letters" /> : (
+        {list.isLoadingError ? <Failure error={list.error} /> : list.isPending ? <Bones /> : list.data.jobs.length === 0 ? <Empty icon="check" title="No dead letters" /> : (
           <Table
             label="Dead letters"
             rows={list.data.jobs}

@@ -59,9 +59,9 @@ export function OneFleet({ fleet, onAsk }: { fleet: Fleet; onAsk: (ask: Ask) => 
       </span>}
       end={!gone && !silent && (
         <>
-          <Button kind="tiny" disabled={ends} onClick={() => onAsk({ act: "reload", fleet })} aria-label={`Reload fleet ${fleet.name}`}>Reload</Button>
-          <Button kind="tiny" disabled={ends} onClick={() => onAsk({ act: "drain", fleet })} aria-label={`Drain fleet ${fleet.name}`}>Drain</Button>
-          <Button kind="tiny danger" icon="stop" onClick={() => onAsk({ act: "stop", fleet })} aria-label={`Stop fleet ${fleet.name}`}>Stop</Button>
+          <Button needs="post /api/v1/fleets/{fleet}/reload" kind="tiny" disabled={ends} onClick={() => onAsk({ act: "reload", fleet })} aria-label={`Reload fleet ${fleet.name}`}>Reload</Button>
+          <Button needs="post /api/v1/fleets/{fleet}/drain" kind="tiny" disabled={ends} onClick={() => onAsk({ act: "drain", fleet })} aria-label={`Drain fleet ${fleet.name}`}>Drain</Button>
+          <Button needs="post /api/v1/fleets/{fleet}/stop" kind="tiny danger" icon="stop" onClick={() => onAsk({ act: "stop", fleet })} aria-label={`Stop fleet ${fleet.name}`}>Stop</Button>
         </>
       )}
     >
@@ -78,7 +78,7 @@ export function OneFleet({ fleet, onAsk }: { fleet: Fleet; onAsk: (ask: Ask) => 
           { key: "queues", head: "Queues", className: "wide-only", cell: (kind) => <span className="cut" title={kind.queues.join(", ")}>{kind.queues.join(", ") || "all"}</span> },
           { key: "why", head: "Why so many", className: "fill wide-only", cell: (kind) => <span className="soft cut" title={kind.reason}>{kind.reason}</span> },
           { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (kind) => !gone && !silent && !ends && (
-            <div className="ops"><Button kind="tiny" onClick={() => onAsk({ act: "scale", fleet, kind })} aria-label={`Scale ${kind.name} of fleet ${fleet.name}`}>Scale</Button></div>
+            <div className="ops"><Button needs="post /api/v1/fleets/{fleet}/scale" kind="tiny" onClick={() => onAsk({ act: "scale", fleet, kind })} aria-label={`Scale ${kind.name} of fleet ${fleet.name}`}>Scale</Button></div>
           ) },
         ]}
       />

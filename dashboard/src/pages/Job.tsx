@@ -1,9 +1,10 @@
 /** One job: where it is, why, what it did, and what can be done about it. */
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
-import { ApiError, post, request, type Job } from "../api/client";
+import { ApiError, post, request, write, type Job } from "../api/client";
 import { useFollow } from "../api/live";
 import { useExplanation, useJob, useRefresh } from "../api/queries";
+import { useMay } from "../api/session";
 import { LEASED, LIVE, TERMINAL } from "../generated/lifecycle";
 import { asCli, asCurl } from "../lib/commands";
 import { full, length, percent, tail, time, words } from "../lib/format";
@@ -25,8 +26,8 @@ type Open = "cancel" | "retry" | "edit" | "duplicate" | "delete" | null;
 export function JobPage({ id }: { id: string }) {
   const job = useJob(id);
   if (job.isPending) return <Page title="Job"><Card><Bones rows={8} /></Card></Page>;
-  if (job.isError) {
-    const absent = job.error instanceof ApiError && job.error.code === "job_not_found";
+  const absent = job.error instanceof ApiError && job.error.code === "job_not_found";
+  if (absent || job.isLoadingError) {
     return (
       <Page title="Job">
         <Card>
@@ -74,16 +75,12 @@ function Actions({ job, setOpen }: { job: Job; setOpen: (open: Open) => void }) 
     <>
       <Copy kind="" text={cli} label="Copy as a stoker command">CLI</Copy>
       <Copy kind="" text={asCurl(job, location.origin)} label="Copy as a curl command">curl</Copy>
-      <Button icon="edit" onClick={() => setOpen("duplicate")}>Duplicate</Button>
-      {!LEASED.includes(job.state) && !job.workflow_id && <Button icon="trash" kind="danger" onClick={() => setOpen("delete")}>Delete</Button>}
-      {ended ? (
-        <>
-          <Button onClick={() => setOpen("edit")}>Retry with changes</Button>
-          <Button icon="retry" kind="primary" onClick={() => setOpen("retry")}>Retry</Button>
-        </>
-      ) : (
-        <Button icon="close" kind="danger" onClick={() => setOpen("cancel")}>Cancel the job</Button>
-      )}
+      <Button needs="post /api/v1/jobs" icon="edit" onClick={() => setOpen("duplicate")}>Duplicate</Button>
+      {/* All stay where they are: a job that ends must not put another button under the hand. */}
+      {!job.workflow_id && <Button needs="delete /api/v1/jobs/{job_id}" icon="trash" kind="danger" disabled={LEASED.includes(job.state)} onClick={() => setOpen("delete")}>Delete</Button>}
+      <Button needs="post /api/v1/jobs/{job_id}/cancel" icon="close" kind="danger" disabled={ended} onClick={() => setOpen("cancel")}>Cancel the job</Button>
+      <Button needs="post /api/v1/jobs/{job_id}/retry" disabled={!ended} onClick={() => setOpen("edit")}>Retry with changes</Button>
+      <Button needs="post /api/v1/jobs/{job_id}/retry" icon="retry" kind="primary" disabled={!ended} onClick={() => setOpen("retry")}>Retry</Button>
     </>
   );
 }
@@ -147,7 +144,8 @@ function Dialogs({ job, open, close }: { job: Job; open: Open; close: () => void
 /** What stands in the way of a job that waits; what killed one that is dead. */
 function Why({ job }: { job: Job }) {
   const waits = LIVE.includes(job.state) && job.state !== "running";
-  const { data } = useExplanation(job.id, waits);
+  const may = useMay();
+  const { data } = useExplanation(job.id, waits && may("get /api/v1/jobs/{job_id}/explain"));
   if (waits && data) {
     return (
       <div className={`explain ${data.blockers.length > 0 ? "" : "calm"}`} role="status">
@@ -219,7 +217,7 @@ function Facts({ job }: { job: Job }) {
   add("Unique key", job.unique_key && <code>{job.unique_key}</code>);
   add("Schedule", job.schedule && <Link className="link" href={jobsLink({ schedule: job.schedule })}>{job.schedule}</Link>);
   add("Workflow", job.workflow_id && <Link className="link" href={`/workflows/${job.workflow_id}`}>{job.node ?? words("a node")} of {tail(job.workflow_id)}</Link>);
-  add("Waits for", job.parents.length > 0 && `${job.waiting_for} of ${job.parents.length} parents`);
+  add("Parents", job.parents.length > 0 && <Parents job={job} />);
   return (
     <Card title="Facts">
       <dl className="body facts">
@@ -229,11 +227,24 @@ function Facts({ job }: { job: Job }) {
   );
 }
 
+const SHOWN = 8;
+
+function Parents({ job }: { job: Job }) {
+  const more = job.parents.length - SHOWN;
+  return (
+    <span className="row wrap">
+      {job.state === "blocked" && <span>waits for {job.waiting_for} of {job.parents.length}:</span>}
+      {job.parents.slice(0, SHOWN).map((id) => <Link key={id} className="link mono" href={`/jobs/${id}`} title={id}>{tail(id)}</Link>)}
+      {more > 0 && <span className="faint">and {more} more</span>}
+    </span>
+  );
+}
+
 const Moment = ({ at }: { at: string }) => <span title={full(at)}>{full(at)} <span className="faint">· <Ago at={at} /></span></span>;
 
 function Value({ title, value }: { title: string; value: unknown }) {
   return (
-    <Card title={title} end={<Copy text={JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? String(one) : one), 2)} label={`Copy the ${title.toLowerCase()}`} />}>
+    <Card title={title} end={<Copy text={write(value, 2)} label={`Copy the ${title.toLowerCase()}`} />}>
       <div className="body"><Json value={value} /></div>
     </Card>
   );

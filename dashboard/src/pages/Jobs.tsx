@@ -4,6 +4,7 @@ import { Link, useLocation } from "wouter";
 import { address, ApiError, messageOf, type Job } from "../api/client";
 import { useLive } from "../api/live";
 import { useJobCount, useJobs } from "../api/queries";
+import { useMay } from "../api/session";
 import { LEASED, STATES, type State } from "../generated/lifecycle";
 import { useParameter } from "../lib/address";
 import { between, count, length, percent, short, tail, words } from "../lib/format";
@@ -32,7 +33,9 @@ export function Jobs() {
     setTrail([]);
     setQ(text, { cursor: "" });
   };
-  const row = useRows(jobs, (id) => setChosen(toggled(chosen, id)), () => setSubmitting(true));
+  const may = useMay();
+  const choosing = may("post /api/v1/jobs/bulk");
+  const row = useRows(jobs, (id) => choosing && setChosen(toggled(chosen, id)), () => may("post /api/v1/jobs") && setSubmitting(true));
   const turn = (to: string, rest: string[]) => {
     setTrail(rest);
     setCursor(to);
@@ -45,7 +48,7 @@ export function Jobs() {
         <>
           <a className="button" href={address("/api/v1/jobs/export", {}, { q, format: "csv", limit: 10_000 })} download>CSV</a>
           <a className="button" href={address("/api/v1/jobs/export", {}, { q, format: "jsonl", limit: 10_000 })} download>JSON</a>
-          <Button kind="primary" icon="plus" onClick={() => setSubmitting(true)}>Submit a job</Button>
+          <Button needs="post /api/v1/jobs" kind="primary" icon="plus" onClick={() => setSubmitting(true)}>Submit a job</Button>
         </>
       }
     >
@@ -60,7 +63,7 @@ export function Jobs() {
           onClear={() => setChosen(new Set())}
           onAct={(action, target) => setBulk({ action, target })}
         />
-        {list.isError ? (
+        {list.isLoadingError ? (
           <Wrong error={list.error} retry={() => void list.refetch()} />
         ) : list.isPending ? (
           <Bones rows={12} />
@@ -74,7 +77,7 @@ export function Jobs() {
             rows={jobs}
             rowKey={(job) => job.id}
             rowClass={(job, index) => `${chosen.has(job.id) ? "chosen" : ""} ${index === row ? "cursor" : ""}`}
-            columns={columns(jobs, chosen, setChosen)}
+            columns={columns(jobs, chosen, choosing ? setChosen : null)}
           />
         )}
       </Card>
@@ -182,16 +185,21 @@ function Choice(props: {
   );
 }
 
-function columns(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: (set: ReadonlySet<string>) => void): Column<Job>[] {
+/** The column to choose with is for those who may do something with what they chose. */
+function choice(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: (set: ReadonlySet<string>) => void): Column<Job> {
   const all = jobs.length > 0 && jobs.every((job) => chosen.has(job.id));
+  return {
+    key: "choose",
+    head: <input type="checkbox" aria-label="Choose all on this page" checked={all} onChange={() => setChosen(new Set(all ? [] : jobs.map((job) => job.id)))} />,
+    className: "tight",
+    cell: (job) => <input type="checkbox" aria-label={`Choose job ${job.id}`} checked={chosen.has(job.id)} onChange={() => setChosen(toggled(chosen, job.id))} />,
+  };
+}
+
+function columns(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: ((set: ReadonlySet<string>) => void) | null): Column<Job>[] {
   const tenants = jobs.some((job) => job.tenant);
   return [
-    {
-      key: "choose",
-      head: <input type="checkbox" aria-label="Choose all on this page" checked={all} onChange={() => setChosen(new Set(all ? [] : jobs.map((job) => job.id)))} />,
-      className: "tight",
-      cell: (job) => <input type="checkbox" aria-label={`Choose job ${job.id}`} checked={chosen.has(job.id)} onChange={() => setChosen(toggled(chosen, job.id))} />,
-    },
+    ...(setChosen ? [choice(jobs, chosen, setChosen)] : []),
     { key: "state", head: "State", className: "tight", cell: (job) => <StateBadge state={job.state} /> },
     { key: "task", head: "Task", className: "tight", cell: (job) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> },
     { key: "what", head: "", className: "fill", cell: (job) => <div className="cut"><What job={job} /></div> },

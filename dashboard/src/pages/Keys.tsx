@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get, messageOf, post, request, type Schemas } from "../api/client";
 import { useRefresh } from "../api/queries";
-import { useMe } from "../api/session";
+import { useMay } from "../api/session";
 import { Button, Copy, Pill, TextField } from "../ui/controls";
 import { Confirm, Dialog } from "../ui/Dialog";
 import { Bones, Card, Empty, Failure, Table } from "../ui/parts";
@@ -21,8 +21,7 @@ const SCOPES: readonly (readonly [Scope, string])[] = [
 ];
 
 export function Keys() {
-  const me = useMe().data;
-  const may = me === undefined || me.anonymous || me.scopes.includes("admin");
+  const may = useMay()("get /api/v1/api-keys");
   const list = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => get("/api/v1/api-keys", { signal }), enabled: may });
   const [open, setOpen] = useState<"new" | Key | null>(null);
   const refresh = useRefresh();
@@ -30,7 +29,7 @@ export function Keys() {
   const keys = list.data?.keys ?? [];
   return (
     <Card title="API keys" end={<Button kind="tiny" icon="plus" onClick={() => setOpen("new")}>New key</Button>}>
-      {list.isError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones rows={2} /> : keys.length === 0 ? (
+      {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones rows={2} /> : keys.length === 0 ? (
         <Empty icon="keys" title="No key yet">Without keys the server answers this machine only.</Empty>
       ) : (
         <Table

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { Link } from "wouter";
 import { post, request, type Queue, type Schemas } from "../api/client";
 import { useActivity, useQueues, useRefresh } from "../api/queries";
+import { useMay } from "../api/session";
 import { count, length, short } from "../lib/format";
 import { jobsLink } from "../lib/search";
 import { Spark } from "../ui/Chart";
@@ -19,8 +20,9 @@ const WAITING = (queue: Queue) =>
   (queue.counts["blocked"] ?? 0) + (queue.counts["scheduled"] ?? 0) + (queue.counts["retry_queued"] ?? 0);
 
 export function Queues() {
-  const list = useQueues();
-  const activity = useActivity("queue", WINDOW);
+  const list = useQueues(true);
+  const may = useMay();
+  const activity = useActivity("queue", WINDOW, may("get /api/v1/activity"));
   const [open, setOpen] = useState<{ kind: "limit" | "purge"; queue: Queue } | null>(null);
   const refresh = useRefresh();
   const series = new Map(activity.data?.series.map((one) => [one.name, one]));
@@ -33,7 +35,7 @@ export function Queues() {
   return (
     <Page title="Queues" sub={list.data && `${queues.length}`}>
       <Card>
-        {list.isError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : queues.length === 0 ? (
+        {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : queues.length === 0 ? (
           <Empty icon="queues" title="No queue yet">A queue is made by the first job that is submitted to it.</Empty>
         ) : (
           <Table
@@ -52,9 +54,9 @@ export function Queues() {
               { key: "run", head: "Run time", className: "num wide-only", cell: (q) => length(series.get(q.name)?.mean_run) },
               { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (q) => (
                 <div className="ops">
-                  <Button kind="tiny" icon={q.paused ? "play" : "pause"} onClick={() => void turn(q)} aria-label={`${q.paused ? "Resume" : "Pause"} ${q.name}`}>{q.paused ? "Resume" : "Pause"}</Button>
-                  <Button kind="tiny" onClick={() => setOpen({ kind: "limit", queue: q })} aria-label={`Limit ${q.name}`}>Limit</Button>
-                  <Button kind="tiny bare icon" icon="trash" label={`Delete what waits in ${q.name}`} onClick={() => setOpen({ kind: "purge", queue: q })} />
+                  <Button needs={q.paused ? "post /api/v1/queues/{name}/resume" : "post /api/v1/queues/{name}/pause"} kind="tiny" icon={q.paused ? "play" : "pause"} onClick={() => void turn(q)} aria-label={`${q.paused ? "Resume" : "Pause"} ${q.name}`}>{q.paused ? "Resume" : "Pause"}</Button>
+                  <Button needs="post /api/v1/queues/{name}/limit" kind="tiny" onClick={() => setOpen({ kind: "limit", queue: q })} aria-label={`Limit ${q.name}`}>Limit</Button>
+                  <Button needs="delete /api/v1/queues/{name}/jobs" kind="tiny bare icon" icon="trash" label={`Delete what waits in ${q.name}`} onClick={() => setOpen({ kind: "purge", queue: q })} />
                 </div>
               ) },
             ]}

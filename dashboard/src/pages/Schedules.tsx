@@ -23,9 +23,9 @@ export function Schedules() {
     <Page
       title="Schedules"
       sub={list.data && count(schedules.length)}
-      actions={<Button kind="primary" icon="plus" onClick={() => setOpen({ kind: "new" })}>New schedule</Button>}
+      actions={<Button needs="post /api/v1/scheduled-jobs" kind="primary" icon="plus" onClick={() => setOpen({ kind: "new" })}>New schedule</Button>}
     >
-      {list.isError ? <Card><Failure error={list.error} retry={() => void list.refetch()} /></Card> : list.isPending ? <Card><Bones /></Card> : schedules.length === 0 ? (
+      {list.isLoadingError ? <Card><Failure error={list.error} retry={() => void list.refetch()} /></Card> : list.isPending ? <Card><Bones /></Card> : schedules.length === 0 ? (
         <Card><Empty icon="schedules" title="No schedule yet"><code>stoker schedules add nightly "0 3 * * *" report</code></Empty></Card>
       ) : (
         schedules.map((schedule) => <One key={schedule.name} schedule={schedule} setOpen={setOpen} />)
@@ -74,10 +74,10 @@ function One({ schedule, setOpen }: { schedule: Schedule; setOpen: (open: Open) 
       sub={<span className="row">{schedule.paused && <Pill tone="warn">paused</Pill>}<Link className="link soft" href={jobsLink({ task: schedule.task })}>{schedule.task}</Link></span>}
       end={
         <>
-          <Button kind="tiny" icon="play" onClick={() => void fire()} aria-label={`Run now: ${schedule.name}`}>Run now</Button>
-          <Button kind="tiny" icon={schedule.paused ? "play" : "pause"} onClick={() => void turn()} aria-label={`${schedule.paused ? "Resume" : "Pause"} ${schedule.name}`}>{schedule.paused ? "Resume" : "Pause"}</Button>
-          <Button kind="tiny bare" icon="edit" label={`Change ${schedule.name}`} onClick={() => setOpen({ kind: "edit", schedule })} />
-          <Button kind="tiny bare" icon="trash" label={`Remove ${schedule.name}`} onClick={() => setOpen({ kind: "remove", schedule })} />
+          <Button needs="post /api/v1/scheduled-jobs/{name}/run" kind="tiny" icon="play" onClick={() => void fire()} aria-label={`Run now: ${schedule.name}`}>Run now</Button>
+          <Button needs="post /api/v1/scheduled-jobs/{name}/pause" kind="tiny" icon={schedule.paused ? "play" : "pause"} onClick={() => void turn()} aria-label={`${schedule.paused ? "Resume" : "Pause"} ${schedule.name}`}>{schedule.paused ? "Resume" : "Pause"}</Button>
+          <Button needs="patch /api/v1/scheduled-jobs/{name}" kind="tiny bare" icon="edit" label={`Change ${schedule.name}`} onClick={() => setOpen({ kind: "edit", schedule })} />
+          <Button needs="delete /api/v1/scheduled-jobs/{name}" kind="tiny bare" icon="trash" label={`Remove ${schedule.name}`} onClick={() => setOpen({ kind: "remove", schedule })} />
         </>
       }
     >

@@ -6,7 +6,7 @@ import { Bones, Card, Failure, Page } from "../ui/parts";
 
 export function Settings() {
   const settings = useQuery({ queryKey: ["settings"], queryFn: ({ signal }) => get("/api/v1/settings", { signal }), staleTime: 60_000 });
-  if (settings.isError) return <Page title="Settings"><Card><Failure error={settings.error} retry={() => void settings.refetch()} /></Card></Page>;
+  if (settings.isLoadingError) return <Page title="Settings"><Card><Failure error={settings.error} retry={() => void settings.refetch()} /></Card></Page>;
   if (settings.isPending) return <Page title="Settings"><Card><Bones rows={10} /></Card></Page>;
   return (
     <Page title="Settings" sub="as this server has them; secrets are masked">

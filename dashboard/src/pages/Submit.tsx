@@ -3,6 +3,7 @@ import { useState } from "react";
 import { useLocation } from "wouter";
 import { messageOf, post, read, write, type Job, type Schemas } from "../api/client";
 import { useQueues, useRefresh, useTasks } from "../api/queries";
+import { useMay } from "../api/session";
 import { PRIORITIES } from "../generated/lifecycle";
 import { Button, Field, TextField } from "../ui/controls";
 import { Dialog } from "../ui/Dialog";
@@ -12,7 +13,8 @@ type Body = Partial<Schemas["SubmitBody"]>;
 
 export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
   const tasks = useTasks().data?.tasks ?? [];
-  const queues = useQueues().data?.queues ?? [];
+  const may = useMay();
+  const queues = useQueues(may("get /api/v1/queues")).data?.queues ?? [];
   const [, go] = useLocation();
   const refresh = useRefresh();
   const [task, setTask] = useState(from?.task ?? "");

@@ -31,7 +31,7 @@ export function Workers() {
       actions={<Segments label="Which workers" value={which} options={[["now", "Living"], ["all", "Last day"]]} onChange={setWhich} />}
     >
       <Fleets ended={which === "all"} />
-      {list.isError ? <Card><Failure error={list.error} retry={() => void list.refetch()} /></Card> : list.isPending ? <Card><Bones /></Card> : workers.length === 0 ? (
+      {list.isLoadingError ? <Card><Failure error={list.error} retry={() => void list.refetch()} /></Card> : list.isPending ? <Card><Bones /></Card> : workers.length === 0 ? (
         <Card><Empty icon="workers" title="No worker lives"><code>stoker worker</code></Empty></Card>
       ) : (
         workers.map((worker) => (
@@ -60,11 +60,11 @@ function One({ worker, jobs, onAsk }: { worker: Worker; jobs: readonly Job[]; on
       end={!gone && (
         <>
           {left < 0 ? (
-            <Button kind="tiny danger" onClick={() => onAsk("remove")}>Declare dead</Button>
+            <Button needs="delete /api/v1/workers/{worker}" kind="tiny danger" onClick={() => onAsk("remove")} aria-label={`Declare ${worker.name} dead`}>Declare dead</Button>
           ) : (
             <>
-              <Button kind="tiny" disabled={worker.state === "draining"} onClick={() => onAsk("drain")} aria-label={`Drain ${worker.name}`}>Drain</Button>
-              <Button kind="tiny danger" icon="stop" onClick={() => onAsk("stop")} aria-label={`Stop ${worker.name}`}>Stop</Button>
+              <Button needs="post /api/v1/workers/{worker}/drain" kind="tiny" disabled={worker.state === "draining"} onClick={() => onAsk("drain")} aria-label={`Drain ${worker.name}`}>Drain</Button>
+              <Button needs="post /api/v1/workers/{worker}/stop" kind="tiny danger" icon="stop" onClick={() => onAsk("stop")} aria-label={`Stop ${worker.name}`}>Stop</Button>
             </>
           )}
         </>

@@ -30,7 +30,7 @@ export function WorkflowPage({ id }: { id: string }) {
     meta: { live: true },
   });
   if (flow.isPending) return <Page title="Workflow"><Card><Bones rows={8} /></Card></Page>;
-  if (flow.isError) return <Page title="Workflow"><Card><Failure error={flow.error} retry={() => void flow.refetch()} /></Card></Page>;
+  if (flow.isLoadingError) return <Page title="Workflow"><Card><Failure error={flow.error} retry={() => void flow.refetch()} /></Card></Page>;
   return <Shown flow={flow.data} />;
 }
 
@@ -55,11 +55,9 @@ function Shown({ flow }: { flow: Workflow }) {
       actions={
         <>
           <Link className="button" href={jobsLink({ workflow: flow.id })}>Its jobs</Link>
-          {flow.state === "running" ? (
-            <Button icon="close" kind="danger" onClick={() => setOpen("cancel")}>Cancel</Button>
-          ) : (
-            flow.state !== "completed" && <Button icon="retry" kind="primary" onClick={() => setOpen("retry")}>Retry what failed</Button>
-          )}
+          {/* Both stay where they are: a workflow that ends must not put another button under the hand. */}
+          <Button needs="post /api/v1/workflows/{workflow_id}/cancel" icon="close" kind="danger" disabled={flow.state !== "running"} onClick={() => setOpen("cancel")}>Cancel</Button>
+          <Button needs="post /api/v1/workflows/{workflow_id}/retry" icon="retry" kind="primary" disabled={flow.state === "running" || flow.state === "completed"} onClick={() => setOpen("retry")}>Retry what failed</Button>
         </>
       }
     >
@@ -79,7 +77,7 @@ function Shown({ flow }: { flow: Workflow }) {
             <span className="strong">{job.node ?? job.task}</span>
             <span className="soft cut grow">{job.error ? `${job.error.type || job.error.code}: ${job.error.message}` : job.progress_note}</span>
             <Link className="button tiny" href={`/jobs/${job.id}`}>Open the job</Link>
-            {!LIVE.includes(job.state) && <Button kind="tiny" icon="retry" onClick={() => setOpen("node")}>Retry from here</Button>}
+            {!LIVE.includes(job.state) && <Button needs="post /api/v1/workflows/{workflow_id}/retry" kind="tiny" icon="retry" onClick={() => setOpen("node")}>Retry from here</Button>}
           </div>
         )}
       </Card>
@@ -149,8 +147,12 @@ function Graph({ flow, chosen, onChoose }: { flow: Workflow; chosen: string | nu
         nodes={nodes}
         edges={edges}
         nodeTypes={TYPES}
-        onNodeClick={(_, node) => onChoose(node.id)}
+        onNodesChange={(changes) => {
+          // A click chooses a node, and so does Enter on the one that has the focus.
+          for (const change of changes) if (change.type === "select" && change.selected) onChoose(change.id);
+        }}
         nodesDraggable={false}
+        edgesFocusable={false}
         nodesConnectable={false}
         fitView
         fitViewOptions={{ maxZoom: 1, padding: 0.12 }}

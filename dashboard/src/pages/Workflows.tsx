@@ -25,7 +25,7 @@ export function Workflows() {
   return (
     <Page title="Workflows">
       <Card>
-        {list.isError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : flows.length === 0 ? (
+        {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : flows.length === 0 ? (
           <Empty icon="workflows" title="No workflow yet"><code>flow = app.workflow("ingest"); flow.add(…); flow.submit()</code></Empty>
         ) : (
           <Table

@@ -15,10 +15,15 @@ export function Dialog(props: {
   const title = useId();
   useEffect(() => {
     const element = dialog.current;
+    const before = document.activeElement;
     if (element && !element.open) {
       element.showModal();
       element.querySelector<HTMLElement>("[data-autofocus]")?.focus();
     }
+    // The browser gives the focus back to where it was when a dialog closes, not when it is removed.
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
   }, []);
   return (
     <dialog

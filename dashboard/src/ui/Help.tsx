@@ -1,3 +1,4 @@
+import { useMay } from "../api/session";
 import { PLACES } from "../lib/places";
 import { Dialog } from "./Dialog";
 
@@ -15,11 +16,12 @@ const KEYS: readonly [string, string][] = [
 ];
 
 export function Help({ onClose }: { onClose: () => void }) {
+  const may = useMay();
   return (
     <Dialog title="Keyboard" onClose={onClose}>
       <ul className="keys">
         {KEYS.map(([key, what]) => <Key key={key} keys={key} what={what} />)}
-        {PLACES.map((place) => <Key key={place.path} keys={`g ${place.key}`} what={place.name} />)}
+        {PLACES.filter((place) => may(place.needs)).map((place) => <Key key={place.path} keys={`g ${place.key}`} what={place.name} />)}
       </ul>
     </Dialog>
   );

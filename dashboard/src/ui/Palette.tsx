@@ -4,6 +4,7 @@ import { useLocation } from "wouter";
 import { PLACES } from "../lib/places";
 import { useLive } from "../api/live";
 import { useTasks } from "../api/queries";
+import { useMay } from "../api/session";
 import { jobsLink } from "../lib/search";
 import { Dialog } from "./Dialog";
 import { Icon, type IconName } from "./Icon";
@@ -55,7 +56,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
             }
           }}
         />
-        <ul id="palette-list" role="listbox" aria-label="Places">
+        <ul id="palette-list" tabIndex={-1} role="listbox" aria-label="Places">
           {items.map((item, index) => (
             // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the box above takes the keys
             <li key={item.key} id={`palette-${index}`} role="option" aria-selected={index === chosen} onClick={() => open(item)}>
@@ -73,10 +74,11 @@ export function Palette({ onClose }: { onClose: () => void }) {
 function useItems(text: string): Item[] {
   const stats = useLive().overview?.stats;
   const tasks = useTasks().data?.tasks ?? [];
+  const may = useMay();
   const wanted = text.toLowerCase();
   const items: Item[] = [];
   if (ID.test(text)) items.push({ key: "id", icon: "jobs", text, why: "job", path: `/jobs/${text.toLowerCase()}` });
-  for (const place of PLACES) items.push({ key: place.path, icon: place.icon, text: place.name, why: `g ${place.key}`, path: place.path });
+  for (const place of PLACES.filter((one) => may(one.needs))) items.push({ key: place.path, icon: place.icon, text: place.name, why: `g ${place.key}`, path: place.path });
   for (const queue of stats?.queues ?? []) {
     items.push({ key: `q ${queue.name}`, icon: "queues", text: queue.name, why: "jobs of the queue", path: jobsLink({ queue: queue.name }) });
   }

@@ -80,7 +80,8 @@ export function SearchBox({ value, onSearch, label, placeholder }: {
         <kbd className="kbd">/</kbd>
       </span>
       {shown.length > 0 && (
-        <ul className="suggestions" id="search-suggestions" role="listbox" aria-label="Suggestions">
+        // What scrolls takes the focus from Tab, and this goes when the box loses it: so it takes none.
+        <ul className="suggestions" id="search-suggestions" tabIndex={-1} role="listbox" aria-label="Suggestions">
           {shown.map((one, index) => (
             // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the box above takes the keys
             <li

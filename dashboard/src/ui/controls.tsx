@@ -1,5 +1,6 @@
 /** Buttons, fields and the small things that stand in rows. */
 import { useId, useState, type ButtonHTMLAttributes, type ReactNode } from "react";
+import { useMay, type Deed } from "../api/session";
 import type { State } from "../generated/lifecycle";
 import { words } from "../lib/format";
 import { Icon, type IconName } from "./Icon";
@@ -9,9 +10,13 @@ interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   kind?: string;
   /** For a button without text. */
   label?: string;
+  /** What it asks of the server: who may not, does not see it. */
+  needs?: Deed;
 }
 
-export function Button({ icon, kind = "", label, children, ...rest }: ButtonProps) {
+export function Button({ icon, kind = "", label, needs, children, ...rest }: ButtonProps) {
+  const may = useMay();
+  if (needs !== undefined && !may(needs)) return null;
   const only = children === undefined ? " icon" : "";
   return (
     <button type="button" className={`button ${kind}${only}`} aria-label={children === undefined ? label : undefined} title={label} {...rest}>

@@ -1,5 +1,5 @@
 /** Cards, tables, and what stands where there is nothing to show. */
-import type { ReactNode } from "react";
+import { useEffect, type ReactNode } from "react";
 import { messageOf } from "../api/client";
 import { Button } from "./controls";
 import { Icon, type IconName } from "./Icon";
@@ -26,6 +26,10 @@ export function Card(props: {
 }
 
 export function Page(props: { title: ReactNode; sub?: ReactNode; actions?: ReactNode; children: ReactNode }) {
+  const { title } = props;
+  useEffect(() => {
+    document.title = typeof title === "string" ? `${title} · Stoker` : "Stoker";
+  }, [title]);
   return (
     <div className="page">
       <div className="page-head">
