@@ -34,9 +34,9 @@ function known(me: Me): Me {
 }
 
 /** What is about the whole store: refused to a key that is bound to a tenant or to queues. */
-const WHOLE = ["/overview", "/live", "/activity"];
+const WHOLE = ["/overview", "/live", "/activity", "/fleets"];
 /** What is refused to a tenant's key besides: workers and queues serve all tenants together. */
-const SHARED = ["/stats", "/queues", "/workers", "/fleets", "/jobs/{job_id}/explain"];
+const SHARED = ["/stats", "/queues", "/workers", "/jobs/{job_id}/explain"];
 const begins = (deed: Deed, paths: readonly string[]) =>
   paths.some((path) => deed.split(" ")[1]?.startsWith(`/api/v1${path}`));
 
@@ -49,7 +49,7 @@ export function mayOf(me: Me | null | undefined): May {
     if (need !== "open" && need !== "known" && !me.scopes.includes(need)) return false;
     if (bound && begins(deed, WHOLE)) return false;
     if (me.tenant !== null && begins(deed, SHARED)) return false;
-    return !(bound && !deed.startsWith("get ") && begins(deed, ["/workers", "/fleets"]));
+    return !(bound && !deed.startsWith("get ") && begins(deed, ["/workers"]));
   };
 }
 

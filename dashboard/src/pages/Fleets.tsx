@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get, post, type Schemas } from "../api/client";
 import { useRefresh } from "../api/queries";
+import { useMay } from "../api/session";
 import { length, ms, plural } from "../lib/format";
 import { Button, Dot, Pill, TextField } from "../ui/controls";
 import { Confirm } from "../ui/Dialog";
@@ -20,15 +21,17 @@ const SHOWN = 20;
 const WORDS = { starting: "starting", ready: "ready", draining: "draining", backing_off: "backing off" } as const;
 const TONES = { starting: "warn", ready: "good", draining: "warn", backing_off: "bad" } as const;
 
-export const useFleets = (ended: boolean) =>
+export const useFleets = (ended: boolean, enabled: boolean) =>
   useQuery({
     queryKey: ["fleets", ended],
     queryFn: ({ signal }) => get("/api/v1/fleets", { query: { ended }, signal }),
     refetchInterval: 3_000,
+    enabled,
   });
 
 export function Fleets({ ended }: { ended: boolean }) {
-  const list = useFleets(ended);
+  const may = useMay();
+  const list = useFleets(ended, may("get /api/v1/fleets"));
   const [ask, setAsk] = useState<Ask | null>(null);
   return (
     <>
