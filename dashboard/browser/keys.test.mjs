@@ -195,6 +195,7 @@ test("a key bound to a tenant sees that tenant's jobs, and nothing asks for more
   await on.page.waitForURL(/\/jobs$/);
   on.fine("401");
   await on.page.locator(".feed", { hasText: "Every 5 s" }).waitFor();
+  await on.page.locator("tbody tr").first().waitFor();
   assert.equal(await on.page.locator("tbody tr").count(), 1);
   const places = await on.page.locator(".nav a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
   assert.deepEqual(places, ["/jobs", "/schedules", "/workflows", "/dead-letters", "/audit"]);
