@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.servers.rabbitmq import RabbitMQ
+
 STORES = ("memory", "sqlite", "postgresql", "redis", "valkey", "tcp")
 BROKERS = ("none", "amqp", "kafka")
 """The engines that have to pass their suite; ``tcp`` is a server before SQLite."""
@@ -38,6 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Fail unless every engine was tested and no test of it was skipped.",
     )
     group.addoption(
+        "--rabbitmq",
+        type=Path,
+        metavar="FOLDER",
+        help="Start the RabbitMQ of another Debian, which scripts/install-rabbitmq-4 unpacked.",
+    )
+    group.addoption(
         "--seed",
         type=int,
         default=SEED,
@@ -47,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Count, in the one process that hears of every test."""
+    RabbitMQ.system = config.getoption("--rabbitmq")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results(config), "engine-results")
 

@@ -63,7 +63,7 @@ class Server(ABC):
             stderr=log,
             env={**os.environ, **self.variables()},  # noqa: TID251 - handed on, not read
             cwd=self.folder,
-            user=self.account(),
+            user=self.starter(),
             start_new_session=True,
         )
         log.close()
@@ -116,6 +116,10 @@ class Server(ABC):
     def account(self) -> str | None:
         """Return the account to run as; None: whoever runs the tests."""
         return self.user if os.geteuid() == 0 else None
+
+    def starter(self) -> str | None:
+        """Return the account that starts it; the command may change to `account` by itself."""
+        return self.account()
 
     def own_folder(self) -> None:
         """Give the folder to the server's account."""
