@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stoker.settings import Settings
 
 _TEXT = b"Stoker keeps the fire going. " * 50
+_TABLE = "city,people\nBerlin,3700000\nRome,2800000\n"
 
 
 @click.command("send-test")
@@ -32,9 +33,9 @@ _TEXT = b"Stoker keeps the fire going. " * 50
 def send_test(shell: Shell, *, names: tuple[str, ...], wait: bool, timeout_wait: str) -> int:
     """Submit quick jobs to try the system.
 
-    One job each of trial, compress, decompress, analysis.batch, send_email (into the outbox, if
-    no SMTP server is set) and encrypt (if there is a key). TASK chooses among those, and
-    video.process, which encodes a second of a test picture.
+    One job each of trial, compress, decompress, checksum, analysis.batch, csv.statistics,
+    send_email (into the outbox, if no SMTP server is set) and encrypt (if there is a key). TASK
+    chooses among those, and video.process, which encodes a second of a test picture.
     """
     payloads = test_payloads(shell.settings)
     unknown = [name for name in names if name not in payloads]
@@ -70,7 +71,9 @@ def test_payloads(settings: "Settings") -> dict[str, dict[str, Any]]:
         "trial": {"message": "hello", "seconds": 0.1},
         "compress": {"data": text},
         "decompress": {"data": packed},
-        "analysis.batch": {"data": "city,people\nBerlin,3700000\nRome,2800000\n"},
+        "checksum": {"data": text},
+        "analysis.batch": {"data": _TABLE},
+        "csv.statistics": {"data": _TABLE},
         "video.process": {"duration": 1, "height": 144},
     }
     if settings.tasks.smtp is None:

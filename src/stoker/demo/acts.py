@@ -116,7 +116,11 @@ class Scenario:
                     "output": str(out / "thumbnail.png"),
                 },
             ),
+            ("image.blur", {"file": picture, "radius": 8, "output": str(out / "blurred.png")}),
+            ("image.resize", {"file": picture, "width": 320, "output": str(out / "small.png")}),
             ("analysis.batch", {"file": str(given.table)}),
+            ("csv.statistics", {"file": str(given.table)}),
+            ("checksum", {"file": str(given.table)}),
             (
                 "send_email",
                 {

@@ -7,9 +7,12 @@ from stoker.core.retry import RetryPolicy
 from stoker.core.task import Registry, Task, TaskOptions
 from stoker.settings import TaskSettings
 from stoker.tasks.analysis import analyse_batch
+from stoker.tasks.checksum import checksum
 from stoker.tasks.compression import compress, decompress
+from stoker.tasks.csv_statistics import csv_statistics
 from stoker.tasks.encryption import decrypt, encrypt
 from stoker.tasks.errors import PERMANENT
+from stoker.tasks.filters import blur_image, resize_image
 from stoker.tasks.image import process_image
 from stoker.tasks.mail import send_email
 from stoker.tasks.scrape import scrape_website
@@ -27,11 +30,15 @@ _TASKS: tuple[tuple[str, Callable[..., Any], dict[str, Any]], ...] = (
     ("decompress", decompress, {"run_in": "process", "timeout": "1h"}),
     ("encrypt", encrypt, {"run_in": "process", "timeout": "1h"}),
     ("decrypt", decrypt, {"run_in": "process", "timeout": "1h"}),
+    ("checksum", checksum, {"run_in": "thread", "timeout": "1h"}),
     ("send_email", send_email, {"run_in": "thread", "timeout": "5m"}),
     ("scrape_website", scrape_website, {"run_in": "thread", "timeout": "5m"}),
     ("image.process", process_image, {"run_in": "process", "timeout": "10m"}),
+    ("image.blur", blur_image, {"run_in": "process", "timeout": "10m"}),
+    ("image.resize", resize_image, {"run_in": "process", "timeout": "10m"}),
     ("video.process", process_video, {"run_in": "process", "timeout": "1h"}),
     ("analysis.batch", analyse_batch, {"run_in": "process", "timeout": "1h"}),
+    ("csv.statistics", csv_statistics, {"run_in": "process", "timeout": "1h"}),
     ("trial", trial, {"run_in": "thread", "timeout": "1h"}),
 )
 

@@ -257,7 +257,9 @@ def test_send_test_submits_a_job_of_each_quick_kind(line: Line) -> None:
         "trial",
         "compress",
         "decompress",
+        "checksum",
         "analysis.batch",
+        "csv.statistics",
         "send_email",
     ]
     assert line.error("send-test", "scrape_website", code=2)["code"] == "invalid_option"

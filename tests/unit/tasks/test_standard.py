@@ -18,11 +18,15 @@ from stoker.tasks.scrape import scrape_website
 
 NAMES = [
     "analysis.batch",
+    "checksum",
     "compress",
+    "csv.statistics",
     "decompress",
     "decrypt",
     "encrypt",
+    "image.blur",
     "image.process",
+    "image.resize",
     "scrape_website",
     "send_email",
     "trial",
@@ -133,6 +137,10 @@ def test_a_number_without_a_fraction_is_a_duration_too(registry: Registry) -> No
         ("video.process", b'{"height": 720.5}'),
         ("analysis.batch", b'{"columns": "a"}'),
         ("compress", b'{"algorithm": "rar"}'),
+        ("checksum", b'{"algorithm": "md5"}'),
+        ("csv.statistics", b'{"data": "a", "delimiter": "x"}'),
+        ("image.blur", b'{"file": "a.png", "radius": 1.5}'),
+        ("image.resize", b'{"file": "a.png", "width": 5, "filter": "lanczos"}'),
     ],
 )
 def test_a_payload_of_the_wrong_shape_is_refused_when_it_is_submitted(
@@ -168,6 +176,7 @@ def test_the_given_policy_holds_otherwise() -> None:
 def test_what_decodes_strange_bytes_runs_where_it_can_be_killed(registry: Registry) -> None:
     places = {name: registry.get(name).options.run_in for name in NAMES}
     assert {name for name, place in places.items() if place == "thread"} == {
+        "checksum",
         "scrape_website",
         "send_email",
         "trial",

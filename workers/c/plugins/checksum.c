@@ -71,4 +71,4 @@ static const stoker_task TASKS[] = {
      .mode = STOKER_THREAD,
      .about = "Checksum of a file or bytes: file or data, algorithm (sha256 or crc32)"},
 };
-STOKER_PLUGIN("checksum", "1.0", TASKS)
+STOKER_PLUGIN_WITH("checksum", "1.0", TASKS, glue_open, NULL)

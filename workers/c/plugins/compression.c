@@ -149,4 +149,4 @@ static const stoker_task TASKS[] = {
      .mode = STOKER_PROCESS,
      .about = "Expand gzip or zlib data: file or data, output, algorithm, max_bytes"},
 };
-STOKER_PLUGIN("compression", "1.0", TASKS)
+STOKER_PLUGIN_WITH("compression", "1.0", TASKS, glue_open, NULL)

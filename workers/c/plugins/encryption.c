@@ -1,7 +1,8 @@
 /* encryption.so: the tasks encrypt and decrypt.
  *
- * The key comes from the worker's environment, never from a payload: STOKER_TASKS__ENCRYPTION_KEY
- * holds it, or STOKER_TASKS__ENCRYPTION_KEY_FILE names a file that does. */
+ * The key comes from the worker's environment when the plugin is loaded, never from a payload:
+ * STOKER_TASKS__ENCRYPTION_KEY holds it, or STOKER_TASKS__ENCRYPTION_KEY_FILE names a file that
+ * does. */
 #include "common/glue.h"
 #include "encryption/seal.h"
 
@@ -46,6 +47,20 @@ static bool read_key(struct seal_key *key, struct fault *fault) {
                      "STOKER_TASKS__ENCRYPTION_KEY_FILE, to 32 bytes in base64");
 }
 
+static struct seal_key the_key; /* written by `open`, before there is any other thread */
+
+/* Without a key every job would fail for good: better that the worker does not start. */
+static int open_plugin(char *error, size_t error_size) {
+    struct fault fault = {.kind = FAULT_NONE};
+    if (read_key(&the_key, &fault)) {
+        return glue_open(error, error_size);
+    }
+    (void)snprintf(error, error_size, "%s", fault.message);
+    return -1;
+}
+
+static void close_plugin(void) { seal_forget(&the_key); }
+
 static bool sealed_name(const char *name, char out[PATH_MAX], struct fault *fault) {
     int wrote = snprintf(out, PATH_MAX, "%s.enc", name);
     return (wrote > 0 && wrote < PATH_MAX) ||
@@ -79,14 +94,12 @@ static int run(stoker_job *job, const char *note, flow_namer namer,
                bool (*work)(const struct seal_key *, struct flow *)) {
     static const char *const KNOWN[] = {"file", "data", "output", NULL};
     struct flow flow = {.watch = glue_watch(job, note), .in = -1};
-    struct seal_key key = {.id = {0}};
     if (!glue_check_keys(job, KNOWN) || !flow_arguments(job, &flow)) {
         return STOKER_FAILED;
     }
-    bool is_done = read_key(&key, &flow.fault) && flow_open(&flow, namer) && work(&key, &flow);
+    bool is_done = flow_open(&flow, namer) && work(&the_key, &flow);
     int outcome = is_done ? finish(job, &flow) : glue_end(job, &flow.fault);
     flow_close(&flow);
-    seal_forget(&key);
     return outcome;
 }
 
@@ -103,4 +116,4 @@ static const stoker_task TASKS[] = {
      .mode = STOKER_PROCESS,
      .about = "Decrypt what encrypt wrote: file or data, output"},
 };
-STOKER_PLUGIN("encryption", "1.0", TASKS)
+STOKER_PLUGIN_WITH("encryption", "1.0", TASKS, open_plugin, close_plugin)

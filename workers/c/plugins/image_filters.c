@@ -84,9 +84,9 @@ static int finish(stoker_job *job, struct work *work, struct fault *fault) {
 }
 
 static bool prepare(struct work *work, const char *mark, struct fault *fault) {
-    struct folder folder;
-    return glue_folder(&folder, fault) && load(work, &folder, fault) &&
-           choose_target(work, &folder, mark, fault) && check_target(work, fault);
+    const struct folder *folder = glue_folder();
+    return load(work, folder, fault) && choose_target(work, folder, mark, fault) &&
+           check_target(work, fault);
 }
 
 static int blur(stoker_job *job) {
@@ -197,4 +197,4 @@ static const stoker_task TASKS[] = {
      .mode = STOKER_PROCESS,
      .about = "Resize a PNG or PPM file: file, output, width, height, filter"},
 };
-STOKER_PLUGIN("image_filters", "1.0", TASKS)
+STOKER_PLUGIN_WITH("image_filters", "1.0", TASKS, glue_open, NULL)

@@ -38,7 +38,20 @@ static bool open_file(struct flow *flow, const struct folder *folder) {
     return true;
 }
 
+static bool open_text(struct flow *flow) {
+    flow->given = malloc(flow->data_length + 1);
+    if (flow->given == NULL) {
+        return fault_memory(&flow->fault, flow->data_length);
+    }
+    memcpy(flow->given, flow->data, flow->data_length);
+    flow->in_size = flow->given_size = flow->data_length;
+    return true;
+}
+
 static bool open_data(struct flow *flow) {
+    if (flow->is_text) {
+        return open_text(flow);
+    }
     flow->given = malloc(flow->data_length / 4 * 3 + 1);
     if (flow->given == NULL) {
         return fault_memory(&flow->fault, flow->data_length);
@@ -71,10 +84,9 @@ static bool open_target(struct flow *flow) {
 }
 
 bool flow_open(struct flow *flow, flow_namer namer) {
-    struct folder folder;
-    return glue_folder(&folder, &flow->fault) &&
-           (flow->file != NULL ? open_file(flow, &folder) : open_data(flow)) &&
-           choose_target(flow, &folder, namer) && open_target(flow) &&
+    const struct folder *folder = glue_folder();
+    return (flow->file != NULL ? open_file(flow, folder) : open_data(flow)) &&
+           choose_target(flow, folder, namer) && open_target(flow) &&
            digest_begin(&flow->digest, &flow->fault) && watch_tell(&flow->watch, 0.0, &flow->fault);
 }
 

@@ -21,6 +21,7 @@ struct flow {
     struct fault fault;
     const char *file, *data, *output; /* of the payload; null: not given */
     size_t data_length;
+    bool is_text; /* data is plain text, not base64 */
     char source[PATH_MAX], target[PATH_MAX]; /* empty: bytes */
     int in;
     unsigned char *given; /* the decoded data */

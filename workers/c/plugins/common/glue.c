@@ -1,5 +1,6 @@
 #include "glue.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,9 +81,18 @@ bool glue_check_keys(stoker_job *job, const char *const *known) {
     return true;
 }
 
-bool glue_folder(struct folder *folder, struct fault *fault) {
-    return folder_open(folder, getenv("STOKER_TASKS__FILES"), fault);
+static struct folder the_folder; /* written by `open`, before there is any other thread */
+
+int glue_open(char *error, size_t error_size) {
+    struct fault fault = {.kind = FAULT_NONE};
+    if (folder_open(&the_folder, getenv("STOKER_TASKS__FILES"), &fault)) {
+        return 0;
+    }
+    (void)snprintf(error, error_size, "%s", fault.message);
+    return -1;
 }
+
+const struct folder *glue_folder(void) { return &the_folder; }
 
 void glue_put_text(stoker_job *job, const char *key, const char *text) {
     if (text == NULL) {

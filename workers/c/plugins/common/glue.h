@@ -17,8 +17,11 @@ struct watch glue_watch(stoker_job *job, const char *note);
  * must not be taken for one that was left out. */
 bool glue_check_keys(stoker_job *job, const char *const *known);
 
-/* The folder of the environment variable STOKER_TASKS__FILES, as for the Python tasks. */
-bool glue_folder(struct folder *folder, struct fault *fault);
+/* The `open` of a plugin: reads the folder of the environment variable STOKER_TASKS__FILES, as for
+ * the Python tasks. Now and not in a job: the processes that run jobs have no such variables. */
+int glue_open(char *error, size_t error_size);
+/* What glue_open read. */
+const struct folder *glue_folder(void);
 
 /* Put the text, or null where there is none. */
 void glue_put_text(stoker_job *job, const char *key, const char *text);

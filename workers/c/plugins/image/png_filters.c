@@ -106,7 +106,8 @@ static void do_paeth(uint8_t *restrict out, const uint8_t *restrict row,
         by_up = (int16_t)(by_up < 0 ? -by_up : by_up);
         by_corner = (int16_t)(by_corner < 0 ? -by_corner : by_corner);
         int16_t second = by_up <= by_corner ? up : corner;
-        int16_t best = (by_left <= by_up) & (by_left <= by_corner) ? left : second;
+        bool is_left = (by_left <= by_up) & (by_left <= by_corner);
+        int16_t best = is_left ? left : second;
         out[i] = (uint8_t)(row[i] - best);
     }
 }
