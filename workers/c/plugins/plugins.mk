@@ -1,9 +1,7 @@
-# The plugins. ../Makefile includes this file; without it:
-#
-#     make -C workers/c -f plugins/plugins.mk plugins
+# The plugins, and what tests them; ../Makefile includes this file: `make -C workers/c plugins`.
 #
 # Each is one shared object that links against its own libraries and nothing of the worker.
-PLUGIN_OUT ?= build/plugins
+PLUGIN_OUT ?= $(or $(BUILD),build)/plugins
 PLUGIN_CC ?= $(CC)
 PLUGIN_HARDENING ?= -D_FORTIFY_SOURCE=3 -fstack-protector-strong
 # Vectors for the loops over pixels (-O3), and no fused multiply-add: it rounds once where the twins
@@ -35,11 +33,13 @@ $(PLUGIN_FILES): $(PLUGIN_OUT)/%.so: plugins/%.c $(PLUGIN_COMMON) $(PLUGIN_HEADE
 .PHONY: plugins plugins-asan plugin-fuzzers
 plugins: $(PLUGIN_FILES)
 
-# For the tests: with AddressSanitizer and UndefinedBehaviorSanitizer, loaded by a worker built alike.
+# For the tests: a worker and plugins with AddressSanitizer and UndefinedBehaviorSanitizer, in the
+# folder and with the flags of ../Makefile's `sanitize`.
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 plugins-asan:
-	@$(MAKE) $(if $(findstring plugins.mk,$(firstword $(MAKEFILE_LIST))),-f plugins/plugins.mk) plugins \
-		PLUGIN_OUT=build/asan/plugins PLUGIN_HARDENING= \
-		PLUGIN_SANITIZERS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+	@$(MAKE) BUILD=build/asan OPTIMISE="-O1 -g -fno-omit-frame-pointer" \
+		HARDENING="-fPIE -fvisibility=hidden" CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \
+		PLUGIN_HARDENING= PLUGIN_SANITIZERS="$(SANITIZERS) -fno-omit-frame-pointer" programs plugins
 
 # Coverage-guided fuzzers of what reads files of unknown origin.
 FUZZ_OUT ?= build/fuzz

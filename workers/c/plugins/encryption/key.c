@@ -16,9 +16,12 @@ bool derive(const unsigned char secret[SEAL_KEY], const char *info, const unsign
     OSSL_PARAM values[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){"SHA256"}, 0),
         OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)secret, SEAL_KEY),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)(uintptr_t)salt, salt_size),
         OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)info,
                                           strlen(info)),
+        salt_size > 0 /* none is no empty one to OpenSSL; to HKDF they are the same */
+            ? OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)(uintptr_t)salt,
+                                                salt_size)
+            : OSSL_PARAM_construct_end(),
         OSSL_PARAM_construct_end(),
     };
     bool is_done = context != NULL && EVP_KDF_derive(context, out, size, values) == 1;
