@@ -19,7 +19,11 @@ FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 PATHS = re.compile(r"(?:src|docs|tests|scripts|benchmarks|examples|\.ci)/[\w./*-]*[\w*/]")
 VARIABLE = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
-NOT_SETTINGS = {"STOKER_CONFIG", "STOKER_TEST_REQUIRE"}
+NOT_SETTINGS = {
+    "STOKER_CONFIG",
+    "STOKER_TEST_REQUIRE",
+    "STOKER_TASKS__ENCRYPTION_KEY_FILE",  # of the C worker's plugin
+}
 SHELLS = {"console", "bash", "sh", "shell"}
 
 

@@ -19,6 +19,9 @@ from tests.workers_c.twins import KEY, SANITIZED, Twins, run_c
 TEXT = b"".join(b"line %d of a text that repeats itself\n" % n for n in range(20_000))
 
 
+pytestmark = pytest.mark.timeout(600)  # the first test builds
+
+
 @pytest.fixture
 def twins(tmp_path: Path) -> Twins:
     return Twins(tmp_path)

@@ -23,6 +23,9 @@ PIECES = st.lists(
 )
 
 
+pytestmark = pytest.mark.timeout(600)  # the first test builds
+
+
 @pytest.fixture
 def twins(tmp_path: Path) -> Twins:
     return Twins(tmp_path)

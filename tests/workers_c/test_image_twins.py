@@ -31,6 +31,9 @@ HOSTILE = {f"{k}.png": v for k, v in hostile_pngs().items()}
 HOSTILE |= {f"{k}.ppm": v for k, v in hostile_ppms().items()}
 
 
+pytestmark = pytest.mark.timeout(600)  # the first test builds
+
+
 @pytest.fixture
 def twins(tmp_path: Path) -> Twins:
     return Twins(tmp_path)

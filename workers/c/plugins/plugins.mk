@@ -57,3 +57,11 @@ $(FUZZ_OUT)/fuzz_csv: PLUGIN_LIBS = -lm
 $(FUZZ_OUT)/fuzz_image $(FUZZ_OUT)/fuzz_csv: $(PLUGIN_HEADERS) plugins/plugins.mk
 	@mkdir -p $(@D)
 	clang $(FUZZ_FLAGS) -o $@ $(filter %.c,$^) $(PLUGIN_LIBS)
+
+# What benchmarks/plugins.py runs beside Pillow, with the flags of the plugins.
+.PHONY: plugin-bench
+plugin-bench: $(or $(BUILD),build)/bench_filters
+
+$(or $(BUILD),build)/bench_filters: plugins/bench/bench_filters.c $(wildcard plugins/image/*.c) $(FUZZ_COMMON) $(PLUGIN_HEADERS)
+	@mkdir -p $(@D)
+	$(PLUGIN_CC) $(PLUGIN_CFLAGS) -I plugins -o $@ $(filter %.c,$^) -ldeflate -lcrypto -lm

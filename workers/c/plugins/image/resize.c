@@ -85,45 +85,73 @@ static inline uint8_t rounded(int32_t sum) {
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-static inline __attribute__((always_inline)) void row_of(uint8_t *out, const uint8_t *row,
-                                                         uint32_t width,
-                                                         const struct weights *weights,
-                                                         unsigned channels) {
-    for (size_t x = 0; x < width; x++) {
-        int32_t sums[4] = {1 << (PRECISION - 1), 1 << (PRECISION - 1), 1 << (PRECISION - 1),
-                           1 << (PRECISION - 1)};
-        const int32_t *weight = weights->weight + x * weights->most;
-        const uint8_t *pixel = row + (size_t)weights->first[x] * channels;
-        for (uint32_t i = 0; i < weights->count[x]; i++, pixel += channels) {
-            for (unsigned c = 0; c < channels; c++) {
-                sums[c] += weight[i] * pixel[c];
-            }
-        }
+/* Rows go two by two: a weight is fetched once for both, and twice as many sums run side by side. */
+enum { ROWS = 2 };
+
+struct rows {
+    uint8_t *out[ROWS];
+    const uint8_t *in[ROWS];
+};
+
+static inline __attribute__((always_inline)) void
+pixel_of(const struct rows *rows, size_t x, const int32_t *weight, size_t first, uint32_t count,
+         unsigned channels) {
+    const int32_t half = 1 << (PRECISION - 1);
+    int32_t sums[ROWS][4] = {{half, half, half, half}, {half, half, half, half}};
+    size_t at = first * channels;
+    for (uint32_t i = 0; i < count; i++, at += channels) {
         for (unsigned c = 0; c < channels; c++) {
-            out[x * channels + c] = rounded(sums[c]);
+            sums[0][c] += weight[i] * rows->in[0][at + c];
+            sums[1][c] += weight[i] * rows->in[1][at + c];
+        }
+    }
+    for (unsigned c = 0; c < channels; c++) {
+        rows->out[0][x * channels + c] = rounded(sums[0][c]);
+        rows->out[1][x * channels + c] = rounded(sums[1][c]);
+    }
+}
+
+/* Two inputs for each output are the most common case by far: halves, and enlargements. */
+static inline __attribute__((always_inline)) void rows_of(const struct rows *rows, uint32_t width,
+                                                          const struct weights *weights,
+                                                          unsigned channels) {
+    for (size_t x = 0; x < width; x++) {
+        const int32_t *weight = weights->weight + x * weights->most;
+        if (weights->count[x] == 2) {
+            pixel_of(rows, x, weight, weights->first[x], 2, channels);
+        } else {
+            pixel_of(rows, x, weight, weights->first[x], weights->count[x], channels);
         }
     }
 }
 
-static void row_resize(uint8_t *out, const uint8_t *row, uint32_t width,
-                       const struct weights *weights, unsigned channels) {
+static void rows_resize(struct rows rows, uint32_t width, const struct weights *weights,
+                        unsigned channels) {
     switch (channels) {
-    case 1: row_of(out, row, width, weights, 1); break;
-    case 2: row_of(out, row, width, weights, 2); break;
-    case 3: row_of(out, row, width, weights, 3); break;
-    default: row_of(out, row, width, weights, 4); break;
+    case 1: rows_of(&rows, width, weights, 1); break;
+    case 2: rows_of(&rows, width, weights, 2); break;
+    case 3: rows_of(&rows, width, weights, 3); break;
+    default: rows_of(&rows, width, weights, 4); break;
     }
+}
+
+/* A last row without a second one is done twice. */
+static struct rows two_rows(const struct picture *in, struct picture *out, size_t y) {
+    size_t next = y + 1 < in->height ? y + 1 : y;
+    return (struct rows){
+        {out->pixels + y * picture_row(out), out->pixels + next * picture_row(out)},
+        {in->pixels + y * picture_row(in), in->pixels + next * picture_row(in)},
+    };
 }
 
 static bool resize_rows(const struct picture *in, struct picture *out,
                         const struct weights *weights, const struct watch *watch,
                         struct fault *fault) {
-    for (size_t y = 0; y < in->height; y++) {
+    for (size_t y = 0; y < in->height; y += ROWS) {
         if (y % 64 == 0 && !watch_tell(watch, 0.3 + 0.2 * (double)y / in->height, fault)) {
             return false;
         }
-        row_resize(out->pixels + y * picture_row(out), in->pixels + y * picture_row(in), out->width,
-                   weights, in->channels);
+        rows_resize(two_rows(in, out, y), out->width, weights, in->channels);
     }
     return true;
 }
