@@ -41,7 +41,7 @@ test: .venv/.dev ## Run every test (installs the servers and the browser that it
 	@scripts/dashboard install
 	@scripts/install-c
 	@printf '\n== C worker\n'
-	@$(MAKE) -C workers/c -j$(WORKERS) test-programs >/dev/null
+	@$(MAKE) -C workers/c -j$(WORKERS) test-programs plugins plugins-asan plugin-fuzzers >/dev/null
 	@printf '\n== Tests\n'
 	@$(PYTEST) $(if $(ARGS),$(ARGS),--ignore $(ALONE))
 	@$(if $(ARGS),,printf '\n== Tests that need the machine for themselves\n'; $(BIN)/python -m pytest $(ALONE))
@@ -64,9 +64,9 @@ fuzz: .venv/.dev ## Fuzz what the gateway reads before it believes a peer, for S
 	@$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=$(SECONDS) -rss_limit_mb=512 \
 		-print_final_stats=1
 
-worker-c: ## Build the worker in C and its examples (workers/c/build)
+worker-c: ## Build the worker in C and its plugins (workers/c/build)
 	@scripts/install-c
-	@$(MAKE) -C workers/c
+	@$(MAKE) -C workers/c programs plugins
 
 fuzz-c: ## Fuzz the frames and the JSON of the worker in C, for SECONDS=600
 	@scripts/install-c
