@@ -9,6 +9,7 @@ Who embeds Stoker sets up his own provider; the command line sets one up that ex
 the ``OTEL_*`` variables say.
 """
 
+import sys
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ T = TypeVar("T")
 CARRIED = ("traceparent", "tracestate")
 """Headers that carry a context from process to process."""
 _SYSTEM = {"messaging.system": "stoker"}
+_exporting: list[str] = []
+"""The service that this process exports spans as, if it does."""
 _FAILED = frozenset({Outcome.FAILED, Outcome.CRASHED})
 
 
@@ -131,6 +134,38 @@ class Tracing:
             self._context.detach(token)
 
 
+def carried() -> dict[str, str]:
+    """Return the present context as headers; nothing where nobody has imported OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:
+        return {}
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    headers: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(headers)
+    return headers
+
+
+@contextmanager
+def continuing(headers: Mapping[str, str]) -> Iterator[None]:
+    """Go on in the context that some headers carry, if they carry one."""
+    if "traceparent" not in headers:
+        yield
+        return
+    from opentelemetry import context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    token = context.attach(TraceContextTextMapPropagator().extract(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def exports() -> bool:
+    """Whether this process exports by `export`."""
+    return bool(_exporting)
+
+
 def export(service: str) -> None:
     """Give the process a provider that exports by OTLP, unless it has one.
 
@@ -154,6 +189,7 @@ def export(service: str) -> None:
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    _exporting.append(service)
 
 
 def missing(error: ImportError) -> MissingExtra:

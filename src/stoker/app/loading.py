@@ -16,6 +16,7 @@ from stoker.core.errors import InvalidConfig, InvalidTask, StokerError
 from stoker.core.task import Registry, Task, TaskOptions
 from stoker.settings import Settings, TaskSettings
 from stoker.tasks import register
+from stoker.tracing import export, exports
 from stoker.worker.source import TaskSource
 
 MODULE_OPTIONS = (
@@ -126,6 +127,7 @@ def source_of(app: Stoker, *, reference: str | None = None, folder: str | Path =
         standard=app.settings.tasks.standard,
         path=(str(Path(folder).resolve()),),
         main=None if main is None else str(Path(main).resolve()),
+        traced=exports(),
         tasks=_revealed(app.settings.tasks),
     )
 
@@ -135,6 +137,8 @@ def load_registry(source: TaskSource) -> Registry:
     for entry in reversed(source.path):
         if entry not in sys.path:
             sys.path.insert(0, entry)
+    if source.traced:
+        export("stoker")
     if source.main is not None:
         _import_file(Path(source.main), MAIN)
     app = None if source.app is None else load_app(source.app, folder=source.path[0])

@@ -114,5 +114,6 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     if not record.exc_info:
-        return ""
+        # What a child process logged comes with its traceback as text.
+        return mask(record.exc_text or "")
     return mask(formatter.formatException(record.exc_info))

@@ -22,11 +22,14 @@ from queue import SimpleQueue
 from typing import Any
 
 from stoker.core.clock import SystemClock
+from stoker.core.context import JobContext
 from stoker.core.errors import Cancelled, UnknownTask
 from stoker.core.task import Registry
 from stoker.core.transactions import Transactions
+from stoker.tracing import continuing
 from stoker.worker import wire
 from stoker.worker.attempt import Attempt, Interrupted, SoftLimit, Stop, Verdict
+from stoker.worker.child_logs import ToWorker, take_over
 from stoker.worker.runner import Runner
 from stoker.worker.source import TaskSource
 from stoker.worker.tracebacks import describe
@@ -58,13 +61,15 @@ def main(load: Callable[[TaskSource], Registry], connect: Connect) -> None:
     if not isinstance(hello, wire.Hello):
         sys.exit(f"expected a Hello from the worker, got a {type(hello).__name__}")
     _prepare(hello)
+    child = _Child(channel, hello, connect)
     try:
         registry = load(hello.source)
     except BaseException as error:
+        child.say_logs()
         channel.send(wire.Broken(describe(error)))
         raise
     channel.send(wire.Ready())
-    _Child(channel, registry, hello, connect).serve()
+    child.serve(registry)
 
 
 class _Channel:
@@ -114,14 +119,12 @@ class _Job:
 class _Child:
     """The two threads of the process."""
 
-    def __init__(
-        self, channel: _Channel, registry: Registry, hello: wire.Hello, connect: Connect
-    ) -> None:
+    def __init__(self, channel: _Channel, hello: wire.Hello, connect: Connect) -> None:
         self._connect = connect
         self._told_store: SimpleQueue[str | None] = SimpleQueue()
         self._transactions: Transactions | None = None
         self._channel = channel
-        self._registry = registry
+        self._registry = Registry()
         self._clock = SystemClock()
         self._runner = Runner(
             worker=hello.worker,
@@ -136,13 +139,21 @@ class _Child:
         self._reporting = threading.Lock()
         self._news_read, self._news_write = os.pipe()
         os.set_blocking(self._news_write, False)
+        self._logs = ToWorker(self._wake, self._running)
+        if hello.levels:
+            take_over(hello.levels, self._logs)
 
-    def serve(self) -> None:
-        """Run jobs on this thread while another one listens."""
+    def serve(self, registry: Registry) -> None:
+        """Run jobs of these tasks on this thread while another one listens."""
+        self._registry = registry
         signal.signal(TELL, self._on_tell)
         threading.Thread(target=self._listen, name="stoker-child", daemon=True).start()
         while True:
             self._run(self._inbox.get())
+
+    def _running(self) -> JobContext | None:
+        job = self._job
+        return None if job is None else self._runner.context(job.attempt)
 
     def _find_transactions(self) -> Transactions | None:
         """Ask the worker where the store is; only who needs it learns it."""
@@ -156,13 +167,15 @@ class _Child:
     def _run(self, order: wire.Run) -> None:
         self._channel.send(wire.Begun(order.number))
         try:
-            verdict = self._attempt(order)
+            with continuing(order.carrier):
+                verdict = self._attempt(order)
         except (SoftLimit, Cancelled, Interrupted):
             # Raised in the instant between the task's end and the closing of its window.
             verdict = self._after(order)
         job, self._job = self._job, None
         if job is not None:
             self._report(job)
+        self.say_logs()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -231,6 +244,7 @@ class _Child:
                 job = self._job
                 if job is not None:
                     self._report(job)
+                self.say_logs()
                 # Whatever the job says during this nap goes into one report.
                 select.select([sock], (), (), REPORT_EVERY)
 
@@ -267,6 +281,11 @@ class _Child:
                 attempt.fresh = False
                 lines = attempt.take_lines()
                 self._channel.send(wire.Report(job.number, attempt.share, attempt.note, lines))
+
+    def say_logs(self) -> None:
+        """Send what was logged and not sent."""
+        with self._reporting:
+            self._logs.send(self._channel.send)
 
 
 def _prepare(hello: wire.Hello) -> None:

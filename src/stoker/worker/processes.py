@@ -25,7 +25,8 @@ from typing import IO
 
 from stoker.core.errors import StokerError
 from stoker.core.job import ErrorInfo
-from stoker.worker import wire
+from stoker.tracing import carried
+from stoker.worker import child_logs, wire
 from stoker.worker.attempt import Attempt, Stop, Verdict
 from stoker.worker.crew import Crew
 from stoker.worker.runner import Runner
@@ -85,6 +86,7 @@ class ChildSpec:
             parent=os.getpid(),
             result_limit=self.result_limit,
             crash_fd=crash_fd,
+            levels=child_logs.levels(),
         )
 
 
@@ -144,7 +146,9 @@ class _Child:
         self.number += 1
         self.limit = attempt.task.options.memory or self._spec.memory
         attempt.begin()
-        self.tell(wire.Run(attempt.leased, self.number))
+        context = attempt.context
+        carrier = {} if context is None else context.run(carried)
+        self.tell(wire.Run(attempt.leased, self.number, carrier))
         if attempt.stop is not None:
             self.interrupt(attempt.stop)
         while True:
@@ -227,8 +231,13 @@ class _Child:
     async def _read(self) -> wire.FromChild:
         if self._reader is None:
             raise EOFError
-        head = await self._reader.readexactly(wire.HEAD)
-        return wire.read_from_child(await self._reader.readexactly(wire.body_length(head)))
+        while True:
+            head = await self._reader.readexactly(wire.HEAD)
+            body = await self._reader.readexactly(wire.body_length(head))
+            message = wire.read_from_child(body)
+            if not isinstance(message, wire.Logged):
+                return message
+            child_logs.say_again(message)
 
 
 class ProcessExecutor:

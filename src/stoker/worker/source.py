@@ -23,5 +23,7 @@ class TaskSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Folders to put on ``sys.path`` first."""
     main: str | None = None
     """The file that was ``__main__``, when the app lives there."""
+    traced: bool = False
+    """Whether spans that its tasks open are exported as the worker's are."""
     tasks: Mapping[str, Any] = {}
     """The settings of the standard tasks, secrets included: never log it."""

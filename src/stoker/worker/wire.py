@@ -5,6 +5,7 @@ of Stoker on the same machine, so there is no version in it.
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ class Hello(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     result_limit: int
     crash_fd: int | None = None
     """Where the child writes its last stack."""
+    levels: Mapping[str, int] = {}
+    """From which level on which logger is heard; empty: the child's logs are its own business."""
 
 
 class Run(msgspec.Struct, tag=True, frozen=True):
@@ -42,6 +45,8 @@ class Run(msgspec.Struct, tag=True, frozen=True):
     leased: Leased
     number: int
     """Counts the jobs of this child, so that a late message cannot hit the next job."""
+    carrier: Mapping[str, str] = {}
+    """The context of the attempt's span, for spans that the job opens."""
 
 
 class Interrupt(msgspec.Struct, tag=True, frozen=True):
@@ -84,6 +89,18 @@ class Report(msgspec.Struct, tag=True, frozen=True):
     logs: tuple[LogLine, ...] = ()
 
 
+class Logged(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """From the child: a record of its log."""
+
+    logger: str
+    level: int
+    message: str
+    created: float
+    pid: int
+    traceback: str = ""
+    extra: Mapping[str, str | int | float] = {}
+
+
 class StoreAsked(msgspec.Struct, tag=True, frozen=True):
     """From the child: the job begins a transaction. Until then the child knows no password."""
 
@@ -96,7 +113,7 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
 
 
 ToChild = Hello | Run | Interrupt | StoreTold
-FromChild = Ready | Broken | Begun | Report | StoreAsked | Ended
+FromChild = Ready | Broken | Begun | Report | Logged | StoreAsked | Ended
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

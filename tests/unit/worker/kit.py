@@ -217,6 +217,36 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k.startswith("STOKER_")}  # noqa: TID251
 
 
+def logs_in_a_child(text: str, *, kill: bool = False) -> int:
+    """Log in every way that people log; `kill` ends the process before it has returned."""
+    import logging
+
+    log = logging.getLogger("shop.orders")
+    log.debug("not heard")
+    log.warning("%s from the task", text, extra={"order": 17, "who": "eve\n"})
+    thread = threading.Thread(target=lambda: log.error("%s from a thread", text))
+    thread.start()
+    thread.join()
+    try:
+        int(text)
+    except ValueError:
+        log.exception("it went wrong")
+    if kill:
+        # Longer than records wait to be sent.
+        threading.Event().wait(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def traced() -> dict[str, str]:
+    """Return the context that spans of this task would continue."""
+    import opentelemetry.trace  # noqa: F401 - as a task would that opens spans
+
+    from stoker.tracing import carried
+
+    return carried()
+
+
 def spawns() -> int:
     """Start a process that outlives its parent unless somebody kills the group."""
     import subprocess
@@ -277,6 +307,8 @@ PROCESS: tuple[Callable[..., Any], ...] = (
     process_talks,
     environment,
     spawns,
+    logs_in_a_child,
+    traced,
     process_async,
     process_never,
 )
