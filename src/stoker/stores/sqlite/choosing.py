@@ -24,8 +24,9 @@ def choose(tx: Transaction, query: JobQuery, states: frozenset[int], limit: int)
 
 def narrow(tx: Transaction, conditions: Conditions) -> None:
     """Choose the way by which jobs are found."""
-    if conditions.states is not None:
-        conditions.narrow(tx.tallied(conditions.states), tx.tallied(ALL_CODES))
+    every = tx.tallied(ALL_CODES)
+    some = every if conditions.states is None else tx.tallied(conditions.states)
+    conditions.narrow(some, every, tx.value)
 
 
 def in_order(query: JobQuery, answers: Mapping[str, Answer]) -> list[Answer]:

@@ -1,6 +1,7 @@
 """The views: pages, counts, queues, workflows, sessions, schedules, events. They change nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import apsw
@@ -24,7 +25,14 @@ from stoker.core.records import (
 )
 from stoker.core.spread import make_counts
 from stoker.stores.sqlite.matching import ALL_CODES, Conditions, check_limit, place
-from stoker.stores.sqlite.phrases import ASSIGNED, RUNNING, STATES, phrase, priority_of
+from stoker.stores.sqlite.phrases import (
+    ASSIGNED,
+    RUNNING,
+    STATES,
+    TALLIED,
+    phrase,
+    priority_of,
+)
 from stoker.stores.sqlite.planning import decode_spec
 from stoker.stores.sqlite.records import records_of
 from stoker.stores.sqlite.transaction import DAY, MINUTE, to_json
@@ -45,6 +53,11 @@ _RUNNING_OF = phrase("""
         WHERE {leased} AND state = 4 AND workflow_id IN (SELECT value FROM json_each(?))
         GROUP BY workflow_id)""")
 _SUM = "SELECT coalesce(sum(n), 0) FROM tallies WHERE state IN (SELECT value FROM json_each(?))"
+_SOME = """
+    SELECT EXISTS (
+        SELECT 1 FROM tallies WHERE n > 0 AND state IN (SELECT value FROM json_each(?1))
+        AND (?2 = '[]' OR queue IN (SELECT value FROM json_each(?2)))
+        AND (?3 = '[]' OR priority IN (SELECT value FROM json_each(?3))))"""
 _OLDEST = phrase("""
     SELECT json_group_array(json_array(name, due_at)) FROM (
         SELECT q.name, (
@@ -164,9 +177,11 @@ def find(db: apsw.Connection, query: JobQuery, cursor: str | None, limit: int) -
         conditions.add("j.seq < ?", place(cursor, "j"))
     if conditions.impossible:
         return Page([])
-    if conditions.states is not None:
-        some = _value(db, _SUM, to_json(list(conditions.states)))
-        conditions.narrow(some, _value(db, _SUM, to_json(list(ALL_CODES))))
+    if _are_none(db, query, conditions.states or ALL_CODES):
+        return Page([])
+    every = _value(db, _SUM, to_json(list(ALL_CODES)))
+    some = every if conditions.states is None else _sum(db, conditions.states)
+    conditions.narrow(some, every, partial(_value, db))
     text = _value(db, conditions.fill(_NEWEST), *conditions.parameters, limit + 1)
     seqs: list[int] = msgspec.json.decode(text)
     more = f"j{seqs[limit - 1]}" if len(seqs) > limit else None
@@ -252,6 +267,20 @@ def events(db: apsw.Connection, query: EventQuery, limit: int) -> list[EventReco
 
 def _value(db: apsw.Connection, statement: str, *arguments: Any) -> Any:
     return db.execute(statement, arguments).get
+
+
+def _sum(db: apsw.Connection, states: Collection[int]) -> int:
+    found: int = _value(db, _SUM, to_json([TALLIED[state] for state in states]))
+    return found
+
+
+def _are_none(db: apsw.Connection, query: JobQuery, states: Collection[int]) -> bool:
+    """Whether the tallies say that no job can match, so that none need be looked at."""
+    if not (query.queues or query.priorities):
+        return False
+    tallied = to_json([TALLIED[state] for state in states])
+    ranks = [priority.rank for priority in query.priorities]
+    return not _value(db, _SOME, tallied, to_json(query.queues), to_json(ranks))
 
 
 def _tallies(db: apsw.Connection) -> _Tallies:

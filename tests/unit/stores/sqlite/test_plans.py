@@ -70,6 +70,7 @@ async def many(path: str, fake_clock: FakeClock) -> AsyncIterator[SQLiteStore]:
                     for n in range(start, start + 5_000)
                 ]
             )
+        await store.submit([JobSpec(id="rare", task="rare", tenant="rare", delay=900.0)])
         for turn in range(3):
             got = await store.exchange(
                 "s", [], queues={"default": 2_000, "mail": 2_000}, want=4_000, nonce=f"n{turn}"
@@ -168,6 +169,8 @@ async def test_cancelling_by_id_or_by_a_rare_state_does_not_read_every_job(
     assert len(await many.cancel(JobQuery(ids=("j1", "j3")))) == 2
     assert len(await many.cancel(JobQuery(states=(State.SCHEDULED,)), limit=50)) == 50
     assert len(await many.requeue(JobQuery(states=(State.DEAD_LETTER,)))) > 5
+    assert len(await many.cancel(JobQuery(tasks=("rare",)))) == 1
+    assert await many.cancel(JobQuery(tenant="nobody")) == []
     assert watched.scans() == []
     assert watched.uses("jobs_due")
     assert watched.uses("jobs_dead")
@@ -181,6 +184,18 @@ async def test_looking_for_rare_jobs_does_not_read_every_job(
         page = await many.find(JobQuery(states=(state,), error="" if state == "x" else None))
         assert {job.state for job in page.jobs} <= {state}
     assert watched.scans() == []
+    for query, count in (
+        (JobQuery(tasks=("rare",)), 1),
+        (JobQuery(tasks=("nobody",)), 0),
+        (JobQuery(tasks=("rare",), queues=("default",), states=(State.SCHEDULED,)), 1),
+        (JobQuery(tenant="rare"), 1),
+        (JobQuery(tenant="rare", tasks=("work",), states=(State.COMPLETED,)), 0),
+        (JobQuery(schedule="nightly"), 0),
+        (JobQuery(queues=("nobody's",)), 0),
+        (JobQuery(error="unheard-of"), 0),
+    ):
+        assert len((await many.find(query)).jobs) == count, query
+        assert watched.scans() == [], query
     await many.counts(window=3_600)
     await many.queues()
     await many.get(["j1", "j2"])
