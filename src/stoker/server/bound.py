@@ -418,8 +418,9 @@ class BoundStore:
     def _refuse_tenant(self, what: str) -> None:
         if self._tenant is not None:
             raise Forbidden(
-                f"the key {self._name!r} is bound to a tenant and may not see {what}; list the "
-                "tenant's jobs by state instead"
+                f"the key {self._name!r} is bound to a tenant and may not see {what}: stores do "
+                "not count tenants apart. GET /api/v1/jobs/count?state=queued, say, counts the "
+                "tenant's own jobs, one by one"
             )
 
     def _refuse(self, deed: str) -> NoReturn:

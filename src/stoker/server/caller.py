@@ -101,7 +101,8 @@ class Caller:
         if self.identity.is_bound:
             raise Forbidden(
                 f"the key {self.identity.name!r} is bound to a tenant or to queues and may not "
-                f"see {what}, which is about all of them"
+                f"see {what}, which is about all of them; GET /api/v1/jobs/count?state=queued, "
+                "say, counts its own jobs, one by one"
             )
 
     async def now(self) -> float:

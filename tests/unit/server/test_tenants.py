@@ -295,6 +295,9 @@ async def test_what_is_about_all_tenants_is_refused_in_so_many_words(town: Town)
     for path in sorted(NOT_FOR_TENANTS):
         error = (await asking.get(path)).refused(403, "forbidden")
         assert "'acme'" in error["message"]
+        # What to do instead works.
+        assert "/api/v1/jobs/count?state=queued" in error["message"]
+    (await asking.get("/jobs/count", state="queued")).ok()
     job = town.sides[0].jobs["queued"]
     (await asking.get(f"/jobs/{job}/explain")).refused(403, "forbidden")
     (await asking.post("/queues/default/pause")).refused(403, "forbidden")
