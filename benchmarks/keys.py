@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from benchmarks.asking import ask
 from benchmarks.report import markdown
 from stoker.app.keys import create_key
 from stoker.app.stoker import Stoker
@@ -32,7 +31,7 @@ KINDS: Mapping[str, Mapping[str, Any] | None] = {
     "bound to a queue": {"queues": ("default",)},
     "bound to a tenant": {"tenant": "acme"},
 }
-_BODY = msgspec.json.encode({"task": "nothing", "payload": {}})
+_JOB: Mapping[str, Any] = {"task": "nothing", "payload": {}}
 _PLACES = {"POST /api/v1/jobs": ("POST", "/api/v1/jobs"), "GET /api/v1/me": ("GET", "/api/v1/me")}
 
 
@@ -64,54 +63,27 @@ def _nothing() -> None:
 
 async def _headers(app: Stoker, kind: str) -> list[tuple[bytes, bytes]]:
     given = KINDS[kind]
-    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     if given is None:
-        return headers
+        return []
     name = kind.replace(" ", "-")
     key = await app.arun(
         lambda store: create_key(
             store, app.clock, actor="bench", name=name, scopes=("submit", "read"), **given
         )
     )
-    return [*headers, (b"authorization", f"Bearer {key.key}".encode())]
+    return [(b"authorization", f"Bearer {key.key}".encode())]
 
 
 async def _ask_all(
     api: Any, method: str, path: str, headers: list[tuple[bytes, bytes]], requests: int
 ) -> None:
+    body = _JOB if method == "POST" else None
+
     async def one_after_another() -> None:
         for _ in range(requests // AT_ONCE):
-            await _ask(api, method, path, headers)
+            await ask(api, method, path, headers=headers, body=body)
 
     await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
-
-
-async def _ask(api: Any, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> None:
-    """Send one request as a web server would, and look at its status."""
-    body = _BODY if method == "POST" else b""
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": headers,
-        "client": ("127.0.0.1", 4321),
-        "server": ("127.0.0.1", 8000),
-    }
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Mapping[str, Any]) -> None:
-        if message["type"] == "http.response.start" and message["status"] not in {200, 201}:
-            raise RuntimeError(f"{method} {path} was answered {message['status']}")
-
-    await api(scope, receive, send)
 
 
 def table(found: Mapping[str, Mapping[str, list[float]]], requests: int) -> str:

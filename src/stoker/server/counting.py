@@ -10,12 +10,16 @@ from stoker.server.sifting import MOST, Search, SearchPage, find
 
 CAP = 10_000
 """The most jobs that are counted one by one."""
+PATIENCE = 0.05
+"""Seconds after which no further page is counted: a page takes about as long."""
 
 
 async def count_jobs(caller: Caller, search: Search, *, cap: int = CAP) -> JobCount:
     """Count jobs: exactly where the store keeps the number, else one by one up to a cap.
 
-    Where payloads must be looked at, that ends after so many as one page looks at.
+    Whoever waits for the number is not kept waiting: what takes longer than `PATIENCE` ends with
+    the page that it has begun. Where payloads must be looked at, it ends after so many as one page
+    looks at.
     """
     # Tenants are not counted apart.
     kept = None
@@ -24,12 +28,13 @@ async def count_jobs(caller: Caller, search: Search, *, cap: int = CAP) -> JobCo
     if kept is not None:
         return JobCount(count=kept, is_exact=True)
     count = looked_at = 0
+    latest = caller.app.clock.monotonic() + PATIENCE
     async for page in pages(caller, search, most=cap):
         count += len(page.jobs)
         looked_at += page.looked_at or 0
         if page.next_cursor is None:
             return JobCount(count=count, is_exact=True)
-        if looked_at >= MOST:
+        if looked_at >= MOST or caller.app.clock.monotonic() >= latest:
             break
     return JobCount(count=count, is_exact=False)
 
