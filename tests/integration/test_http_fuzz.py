@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from stoker.app.keys import create_key
 from stoker.app.stoker import Stoker
+from stoker.core.fleets import FleetKind, FleetReport
 from stoker.core.job import JobSpec, SessionSpec, WorkflowSpec
 from stoker.core.keys import Scope, included
 from stoker.core.records import ScheduleSpec
@@ -151,6 +152,24 @@ def make_worker(who: Who) -> str:
     return session.id
 
 
+def make_fleet(who: Who) -> str:
+    kind = FleetKind(
+        name="all",
+        program="python",
+        queues=(who.queue,),
+        concurrency=1,
+        min=1,
+        max=2,
+        start_within=5.0,
+        wanted=1,
+        ready=1,
+    )
+    told = msgspec.to_builtins(FleetReport(kinds=(kind,), workers=()))
+    session = SessionSpec(id=APP.clock.new_id(), name="fleet:mill", kind="fleet", details=told)
+    APP.run(APP.arun(lambda store: store.beat(session, [], ttl=60)))
+    return session.id
+
+
 def make_workflow(who: Who) -> str:
     flow = WorkflowSpec(id=APP.clock.new_id(), name="flow")
     spec = spec_for(who, workflow_id=flow.id, node="one")
@@ -170,6 +189,7 @@ MAKERS = {
     "/api/v1/workers": make_worker,
     "/api/v1/scheduled-jobs": make_schedule,
     "/api/v1/workflows": make_workflow,
+    "/api/v1/fleets": make_fleet,
 }
 LISTS = ("queue", "task", "state", "priority")
 """Parameters of queries that may be repeated."""
@@ -180,15 +200,15 @@ def excluded(case: Any) -> list[Any]:
 
     What fits the schema may still mean nothing (an unknown task, a cursor that nobody gave). A
     batch accepts and refuses each job by itself. In a query, a text looks like a list of one. A
-    name may hold slashes, so that what looks like a verb after it may be a part of it. Where one
-    logs in, a browser is given the page, which the API's description leaves out. Wrong keys are
-    another test's, and slow their address down.
+    name, or a fleet's, may hold slashes, so that what looks like a verb after it may be a part of
+    it. Where one logs in, a browser is given the page, which the API's description leaves out.
+    Wrong keys are another test's, and slow their address down.
     """
     checks: list[Any] = [positive_data_acceptance, ignored_auth]
     has_text = any(isinstance((case.query or {}).get(name), str) for name in LISTS)
     if case.path.endswith("/batch") or has_text:
         checks.append(negative_data_rejection)
-    if "{name}" in case.path or case.path == "/login":
+    if "{name}" in case.path or "{fleet}" in case.path or case.path == "/login":
         checks.append(unsupported_method)
     return checks
 

@@ -1,13 +1,33 @@
 """``/api/v1/api-keys``: made and shown once, listed without secrets, revoked, written down."""
 
+import re
 from typing import Any
 
 import pytest
 
 from stoker.app.stoker import Stoker
+from stoker.core.job import Outcome
 from stoker.core.keys import digest_of, id_of
-from tests.unit.server.asking import Asking
+from stoker.server.access import Need, check_declared
+from stoker.testing.conformance.hand import Hand
+from tests.unit.server.asking import V1, Asking
 from tests.unit.server.keyed import asking_with, new_key
+
+FLEET = {
+    "kinds": [
+        {
+            "name": "all",
+            "program": "python",
+            "concurrency": 1,
+            "min": 1,
+            "max": 3,
+            "start_within": 5.0,
+            "wanted": 1,
+            "ready": 1,
+        }
+    ],
+    "workers": [],
+}
 
 
 @pytest.fixture
@@ -84,9 +104,9 @@ async def test_making_and_revoking_is_written_down_with_who_did_it(root: Asking)
 
 
 async def test_each_write_of_an_operator_is_written_down_with_the_name_of_his_key(
-    root: Asking, app: Stoker
+    root: Asking, app: Stoker, hand: Hand
 ) -> None:
-    """S22. Each line: what is asked, and the events that it leaves."""
+    """S22. Each line: what is asked, and the events that it leaves; no route is left out."""
     job = {"task": "shout", "payload": {"text": "x"}}
 
     async def put() -> str:
@@ -94,6 +114,12 @@ async def test_each_write_of_an_operator_is_written_down_with_the_name_of_his_ke
         return made
 
     waiting, doomed, deleted = await put(), await put(), await put()
+    dead, *letters = [await put() for _ in range(3)]
+    for letter in (dead, *letters):
+        await hand.finish(letter, Outcome.FAILED, retry_in=None)
+    nodes = {"name": "flow", "jobs": [{"name": "a", **job}]}
+    flow = (await root.post("/workflows", nodes)).ok(201)["id"]
+    await hand.beat("f1", name="fleet:mill", kind="fleet", details=FLEET)
     rule = {"name": "tick", "interval": "1h", **job}
     writes: list[tuple[str, str, Any, set[str]]] = [
         ("POST", f"/jobs/{waiting}/cancel", {}, {"job_cancelled"}),
@@ -110,9 +136,33 @@ async def test_each_write_of_an_operator_is_written_down_with_the_name_of_his_ke
         ("POST", "/scheduled-jobs/tick/resume", None, {"schedule_resumed", "schedule_put"}),
         ("POST", "/scheduled-jobs/tick/run", None, {"schedule_fired"}),
         ("DELETE", "/scheduled-jobs/tick", None, {"schedule_removed"}),
+        ("POST", f"/jobs/{dead}/retry", {}, {"job_requeued"}),
+        ("POST", "/dead-letters/replay", {"ids": [letters[0]]}, {"job_requeued"}),
+        ("POST", "/dead-letters/drop", {"ids": [letters[1]]}, {"jobs_purged"}),
+        ("POST", f"/workflows/{flow}/cancel", {}, {"job_cancelled"}),
+        ("POST", f"/workflows/{flow}/retry", {}, {"job_requeued"}),
+        ("POST", "/workers/w1/drain", {}, {"worker_commanded"}),
+        ("POST", "/workers/w1/stop", {}, {"worker_commanded"}),
+        ("DELETE", "/workers/w1", None, {"worker_commanded", "worker_died", "job_lost"}),
+        ("POST", "/fleets/f1/scale", {"kind": "all", "max": 2}, {"fleet_commanded"}),
+        ("POST", "/fleets/f1/reload", {}, {"fleet_commanded"}),
+        ("POST", "/fleets/f1/drain", {}, {"fleet_commanded"}),
+        ("POST", "/fleets/f1/stop", {}, {"fleet_commanded"}),
         ("POST", "/api-keys", {"name": "ci", "scopes": ["read"]}, {"key_created"}),
         ("DELETE", "/api-keys/ci", None, {"key_revoked"}),
     ]
+    templates = {
+        (one.method, one.path): re.compile(re.sub(r"\{\w+\}", "[^/]+", one.path))
+        for one in check_declared(root.api)
+        if one.method != "GET" and one.need in {Need.OPERATE, Need.ADMIN}
+    }
+    driven = {
+        (method, path)
+        for asked, place, _, _ in writes
+        for (method, path), pattern in templates.items()
+        if method == asked and pattern.fullmatch(f"{V1}{place}")
+    }
+    assert driven == set(templates)
     seen = (await root.get("/events", limit=1)).ok()["next_after"]
     for method, path, body, kinds in writes:
         answer = await root.send(method, path, body)
