@@ -28,7 +28,7 @@ _EXAMPLE = {
 @router.get("/count", responses=answers(JobCount))
 @needs(Need.READ)
 async def count_matching_jobs(request: Request, search: JobFilter) -> Response:
-    """Count the jobs that match, at most 10,000 of them one by one, and fewer if that takes long.
+    """Count the jobs that match, at most 10,000 of them one by one.
 
     States and queues alone are counted by the store itself, however many jobs there are.
     """
