@@ -1311,6 +1311,17 @@ export interface components {
             reason: string;
         };
         /**
+         * Cause
+         * @description What the jobs of one error group died of, as `ErrorGroup` says it.
+         */
+        Cause: {
+            code: string;
+            /** @default  */
+            message: string;
+            /** @default  */
+            type: string;
+        };
+        /**
          * Command
          * @description What an operator asks of a session.
          * @enum {unknown}
@@ -1327,6 +1338,8 @@ export interface components {
             dry_run: boolean;
             /** @default null */
             error: string | null;
+            /** @default null */
+            group: components["schemas"]["Cause"] | null;
             /** @default [] */
             ids: string[];
             /** @default 1000 */
@@ -1963,6 +1976,8 @@ export interface components {
             dry_run: boolean;
             /** @default null */
             error: string | null;
+            /** @default null */
+            group: components["schemas"]["Cause"] | null;
             /** @default [] */
             ids: string[];
             /** @default 1000 */

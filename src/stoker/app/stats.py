@@ -166,25 +166,47 @@ def worker_stats(sessions: Sequence[SessionInfo]) -> WorkerStats:
     )
 
 
+class Cause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the jobs of one error group died of, as `ErrorGroup` says it."""
+
+    code: str
+    type: str = ""
+    message: str = ""
+
+    @classmethod
+    def of(cls, job: JobRecord) -> "Cause":
+        """Return what a job died of."""
+        error = job.error
+        if error is None:
+            return cls(code="")
+        line = error.message.strip().partition("\n")[0][:200]
+        return cls(code=error.code, type=error.type, message=_SPECIFIC.sub("…", line))
+
+    def literal(self) -> str | None:
+        """Return a text that each error of this cause contains; None if there is none."""
+        parts = [part.strip() for part in self.message.split("…")]
+        longest = max([*parts, self.type, self.code], key=len)
+        return longest or None
+
+
 class Grouping:
     """Groups ended jobs by what they died of, and keeps nothing of a job but that."""
 
     def __init__(self) -> None:
         """Begin without a job."""
         self.count = 0
-        self._groups: dict[tuple[str, str, str], ErrorGroup] = {}
+        self._groups: dict[Cause, ErrorGroup] = {}
 
     def add(self, job: JobRecord) -> None:
         """Count a job."""
         self.count += 1
-        cause, at = _cause(job), job.finished_at or job.submitted_at
+        cause, at = Cause.of(job), job.finished_at or job.submitted_at
         known = self._groups.get(cause)
         if known is None:
-            code, kind, message = cause
             known = ErrorGroup(
-                code=code,
-                type=kind,
-                message=message,
+                code=cause.code,
+                type=cause.type,
+                message=cause.message,
                 count=0,
                 tasks=[],
                 sample=job.id,
@@ -213,14 +235,6 @@ def group_errors(jobs: Iterable[JobRecord]) -> list[ErrorGroup]:
     for job in jobs:
         grouping.add(job)
     return grouping.groups()
-
-
-def _cause(job: JobRecord) -> tuple[str, str, str]:
-    error = job.error
-    if error is None:
-        return ("", "", "")
-    line = error.message.strip().partition("\n")[0][:200]
-    return (error.code, error.type, _SPECIFIC.sub("…", line))
 
 
 _SPECIFIC = re.compile(r"\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*|\d+(?:\.\d+)?)\b")

@@ -13,7 +13,7 @@ import msgspec
 
 from stoker.app.bodies import JobBody, Length, Moment, Name, OptionsBody
 from stoker.app.keys import KeyView
-from stoker.app.stats import ErrorGroup, QueueStats
+from stoker.app.stats import Cause, ErrorGroup, QueueStats
 from stoker.core.events import EventRecord
 from stoker.core.fleets import MOST_WORKERS, FleetInfo
 from stoker.core.job import JobRecord, Priority, SessionInfo
@@ -228,6 +228,10 @@ class DeadLetterBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tenant: str | None = None
     workflow: str | None = None
     error: str | None = None
+    group: Cause | None = None
+    """Only those of one error group, exactly: its ``code``, ``type`` and ``message``, as the groups
+    tell them. Those that are looked at for it are bounded; call again while ``is_complete`` is
+    false."""
     since: Moment | None = None
     until: Moment | None = None
     all: bool = False

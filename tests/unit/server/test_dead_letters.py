@@ -132,3 +132,50 @@ async def test_a_rate_or_limit_that_means_nothing_is_refused(
     ask: Asking, change: dict[str, Any]
 ) -> None:
     (await ask.post("/dead-letters/replay", {"all": True} | change)).refused(422, "invalid_option")
+
+
+GROUP = {"code": "task_error", "type": "ValueError", "message": "row … of …: no"}
+
+
+async def test_exactly_one_error_group_is_replayed(ask: Asking, hand: Hand) -> None:
+    """Not what has its type, or its words, besides."""
+    own = [await bury(hand, f"row {number} of 0xbeef{number}: no\nmore") for number in range(3)]
+    others = [
+        await bury(hand, text)
+        for text in ("row 1 of 0xdead: no way", "a row 1 of 0xdead: no", "row 1 of 0xdead", "boom")
+    ]
+    groups = (await ask.get("/dead-letters", group_by="error")).ok()["groups"]
+    assert [g["count"] for g in groups if g["message"] == GROUP["message"]] == [3]
+    would = (await ask.post("/dead-letters/replay", {"group": GROUP, "dry_run": True})).ok()
+    assert (would["matched"], would["is_complete"]) == (3, True)
+    first = (await ask.post("/dead-letters/replay", {"group": GROUP, "limit": 2})).ok()
+    assert (first["replayed"], first["is_complete"]) == (2, False)
+    rest = (await ask.post("/dead-letters/replay", {"group": GROUP, "limit": 2})).ok()
+    assert (rest["replayed"], rest["is_complete"]) == (1, True)
+    assert await hand.states(own) == [State.QUEUED] * 3
+    assert await hand.states(others) == [State.DEAD_LETTER] * 4
+    none = (await ask.post("/dead-letters/replay", {"group": GROUP})).ok()
+    assert (none["matched"], none["replayed"], none["is_complete"]) == (0, 0, True)
+
+
+async def test_exactly_one_error_group_is_dropped_narrowed_by_other_filters(
+    ask: Asking, hand: Hand
+) -> None:
+    own = await bury(hand, "row 1 of 2: no", task="load")
+    spared = await bury(hand, "row 1 of 2: no", task="save")
+    other = await bury(hand, "row 1 of 2: yes", task="load")
+    body = {"group": GROUP, "task": "load"}
+    answer = (await ask.post("/dead-letters/drop", body)).ok()
+    assert (answer["dropped"], answer["is_complete"]) == (1, True)
+    assert await hand.states([spared, other]) == [State.DEAD_LETTER] * 2
+    (await ask.get(f"/jobs/{own}")).refused(404, "job_not_found")
+    again = (await ask.post("/dead-letters/drop", body)).ok()
+    assert (again["dropped"], again["is_complete"]) == (0, True)
+
+
+async def test_a_group_says_what_it_is_and_stands_beside_no_ids(ask: Asking, hand: Hand) -> None:
+    dead = await bury(hand)
+    replay = "/dead-letters/replay"
+    (await ask.post(replay, {"group": GROUP, "ids": [dead]})).refused(422, "invalid_option")
+    (await ask.post(replay, {"group": {"type": "x"}})).refused(422, "invalid_option")
+    (await ask.post(replay, {"group": {**GROUP, "colour": 1}})).refused(422, "invalid_option")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from stoker.app.stats import Grouping
+from stoker.app.stats import Cause, Grouping
 from stoker.core.errors import InvalidOption
 from stoker.core.job import JobRecord
 from stoker.core.lifecycle import State
@@ -29,7 +29,7 @@ router = APIRouter(prefix=f"{PREFIX}/dead-letters", tags=["dead letters"])
 
 SCANNED = 10_000
 """The most dead letters that one grouping looks at."""
-_NARROWING = ("task", "queue", "tenant", "workflow", "error", "since", "until")
+_NARROWING = ("task", "queue", "tenant", "workflow", "error", "group", "since", "until")
 
 
 @router.get("", responses=answers(SearchPage, ErrorGroups))
@@ -64,21 +64,25 @@ async def replay_dead_letters(request: Request) -> Response:
     body = await caller.body(ReplayBody)
     query = _query(caller, body)
     if body.dry_run:
-        matched, is_complete = await _count(caller, query, body.limit)
+        matched, is_complete = await _count(caller, query, body)
         would = Replayed(
             dry_run=True, matched=matched, replayed=0, is_complete=is_complete, answers=[]
         )
         return reply(would)
     refused: list[Answer] = []
+    is_all: bool | None = None
     if body.ids:
         query, refused = await _only_dead(caller, body)
+        is_all = True
+    elif body.group is not None:
+        query, is_all = await _of_group(caller, query, body)
     given = await _requeue(caller, body, query)
     replayed = sum(answer.answer == "requeued" for answer in given)
     done = Replayed(
         dry_run=False,
         matched=len(given),
         replayed=replayed,
-        is_complete=bool(body.ids) or len(given) < body.limit,
+        is_complete=len(given) < body.limit if is_all is None else is_all,
         answers=[*given, *refused],
     )
     return reply(done)
@@ -96,12 +100,17 @@ async def drop_dead_letters(request: Request) -> Response:
     body = await caller.body(DeadLetterBody)
     query = _query(caller, body)
     if body.dry_run:
-        matched, is_complete = await _count(caller, query, body.limit)
+        matched, is_complete = await _count(caller, query, body)
         return reply(Dropped(dry_run=True, matched=matched, dropped=0, is_complete=is_complete))
-    dropped = await caller.run(
-        lambda store: store.purge(query, limit=body.limit, actor=caller.actor)
-    )
-    is_complete = dropped < body.limit
+    is_all: bool | None = None
+    if body.group is not None:
+        query, is_all = await _of_group(caller, query, body)
+    dropped = 0
+    if body.group is None or query.ids:
+        dropped = await caller.run(
+            lambda store: store.purge(query, limit=body.limit, actor=caller.actor)
+        )
+    is_complete = dropped < body.limit if is_all is None else is_all
     return reply(Dropped(dry_run=False, matched=dropped, dropped=dropped, is_complete=is_complete))
 
 
@@ -110,7 +119,8 @@ def _query(caller: Caller, body: DeadLetterBody) -> JobQuery:
     if [bool(body.ids), narrows, body.all].count(True) != 1:
         raise InvalidOption(
             "the body says which dead letters: by 'ids', or by filters (task, queue, tenant, "
-            "workflow, error, since, until), or all of them by 'all': true; give one of the three"
+            "workflow, error, group, since, until), or all of them by 'all': true; give one of "
+            "the three"
         )
     clock = caller.app.clock
     return JobQuery(
@@ -120,7 +130,7 @@ def _query(caller: Caller, body: DeadLetterBody) -> JobQuery:
         queues=(body.queue,) if body.queue else (),
         tenant=body.tenant,
         workflow_id=body.workflow,
-        error=body.error,
+        error=body.error or (body.group.literal() if body.group is not None else None),
         submitted_after=moment(body.since, clock=clock, name="since"),
         submitted_before=moment(body.until, clock=clock, name="until"),
     )
@@ -142,7 +152,7 @@ async def _only_dead(caller: Caller, body: ReplayBody) -> tuple[JobQuery, list[A
 
 
 async def _requeue(caller: Caller, body: ReplayBody, query: JobQuery) -> list[Answer]:
-    if body.ids and not query.ids:
+    if (body.ids or body.group is not None) and not query.ids:
         return []
     options: dict[str, Any] = {
         "interval": 1 / body.rate if body.rate else 0.0,
@@ -156,16 +166,41 @@ async def _get(caller: Caller, ids: tuple[str, ...]) -> list[JobRecord | None]:
     return await caller.run(lambda store: store.get(ids))
 
 
-async def _count(caller: Caller, query: JobQuery, limit: int) -> tuple[int, bool]:
+async def _count(caller: Caller, query: JobQuery, body: DeadLetterBody) -> tuple[int, bool]:
     """Return how many jobs match, up to a limit, and whether these are all."""
+    if body.group is not None:
+        found, is_complete = await _of_group(caller, query, body)
+        return len(found.ids), is_complete
     matched = 0
 
     def count(_: JobRecord) -> None:
         nonlocal matched
         matched += 1
 
-    is_complete = await _scan(caller, Search(query=query), limit, count)
+    is_complete = await _scan(caller, Search(query=query), body.limit, count)
     return matched, is_complete
+
+
+async def _of_group(caller: Caller, query: JobQuery, body: DeadLetterBody) -> tuple[JobQuery, bool]:
+    """Name the dead letters of one error group; say whether these are all.
+
+    The store narrows by a text that all of them have; which group one belongs to is looked at
+    here, for as many as a grouping looks at.
+    """
+    found: list[str] = []
+    async for page in pages(caller, Search(query=query), most=SCANNED):
+        own = [job.id for job in page.jobs if Cause.of(job) == body.group]
+        found += own[: body.limit - len(found)]
+        if page.next_cursor is None and len(found) < body.limit:
+            return _named(query, found), True
+        if len(found) >= body.limit:
+            break
+    return _named(query, found), False
+
+
+def _named(query: JobQuery, ids: list[str]) -> JobQuery:
+    # The state stays: one that was replayed meanwhile is left alone.
+    return JobQuery(ids=tuple(ids), states=query.states)
 
 
 async def _scan(
