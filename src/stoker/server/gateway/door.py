@@ -18,8 +18,9 @@ from stoker.core.errors import (
 from stoker.core.job import ErrorInfo, Submitted
 from stoker.core.retry import RetryPolicy
 from stoker.core.task import check_name
-from stoker.core.wire.records import WireJob, WireSettlement
+from stoker.core.wire.records import WireJob, WireSession, WireSettlement
 from stoker.core.wire.verbs import (
+    BeatParams,
     ExchangeParams,
     FireParams,
     PutSchedulesParams,
@@ -27,6 +28,9 @@ from stoker.core.wire.verbs import (
     SubmitParams,
 )
 from stoker.settings import LimitSettings
+
+MAX_DETAILS = 262_144
+"""Bytes that a session may tell of itself; a fleet of a thousand workers takes less."""
 
 
 class Refusals(msgspec.Struct, frozen=True):
@@ -78,7 +82,9 @@ def check_params(params: object, limits: LimitSettings) -> None:
     Raises:
         StokerError: It does.
     """
-    if isinstance(params, ExchangeParams):
+    if isinstance(params, BeatParams):
+        _check_details(params.session)
+    elif isinstance(params, ExchangeParams):
         for told in params.settlements:
             _check_result(told, limits)
     elif isinstance(params, RequeueParams):
@@ -89,9 +95,8 @@ def check_params(params: object, limits: LimitSettings) -> None:
             check_name(schedule.name, what="schedule")
             check_job(schedule.job, limits)
     elif isinstance(params, FireParams):
-        for firing in params.firings:
-            if firing.job is not None:
-                check_job(firing.job, limits)
+        for job in filter(None, (firing.job for firing in params.firings)):
+            check_job(job, limits)
 
 
 def check_job(job: WireJob, limits: LimitSettings) -> None:
@@ -105,6 +110,13 @@ def check_job(job: WireJob, limits: LimitSettings) -> None:
     codec.parse_object(bytes(job.payload), limit=limits.payload)
     if job.retry is not msgspec.UNSET:
         RetryPolicy.from_json(bytes(job.retry))
+
+
+def _check_details(session: WireSession) -> None:
+    if session.details:
+        data = msgspec.json.encode(session.details)
+        codec.check_size(len(data), limit=MAX_DETAILS, what="session's details")
+        codec.check_depth(data, what="session's details")
 
 
 def _check_result(told: WireSettlement, limits: LimitSettings) -> None:

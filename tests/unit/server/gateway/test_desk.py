@@ -1,5 +1,6 @@
 """The desk: rights, what the door lets through, and answers that are too long."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from stoker.core.errors import (
     OutcomeUnknown,
     PayloadTooLarge,
     RateLimited,
+    StokerError,
     Unauthenticated,
     Unsupported,
 )
@@ -310,6 +312,20 @@ async def test_a_payload_over_the_limit_is_refused_alone(counter: Counter) -> No
         ("c", True),
     ]
     assert answers[1].error.code == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    "details", [{"x": "y" * 300_000}, {"x": json.loads("[" * 300 + "]" * 300)}]
+)
+async def test_a_session_that_tells_too_much_of_itself_is_refused(
+    counter: Counter, details: dict[str, Any]
+) -> None:
+    spec = SessionSpec(id="s", name="s", details=details)
+    params = V.BeatParams(session=records.show_session(spec), ttl=9.0)
+    with pytest.raises(StokerError) as refused:
+        await counter.ask(V.BEAT, params, ROVER)
+    assert refused.value.code in {"payload_too_large", "invalid_payload"}
+    assert await counter.ask(V.SESSIONS, V.SessionsParams()) == []
 
 
 async def test_a_result_over_the_limit_is_refused(counter: Counter) -> None:
