@@ -1,7 +1,7 @@
 // A system to look at. Everything that is started here is stopped here.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,6 +38,15 @@ export class System {
     const worker = this.#spawn(["worker", "--name", name, "--concurrency", "4"], environment);
     this.workers.push(worker);
     return worker;
+  }
+
+  /** Start a fleet; `text` is its configuration. */
+  startFleet(text) {
+    const file = join(this.folder, "fleet.toml");
+    writeFileSync(file, text);
+    const fleet = this.#spawn(["fleet", "--config", file]);
+    this.workers.push(fleet);
+    return fleet;
   }
 
   /** Make a key; the first one ends the time in which nobody had to show one, so requests show it. */

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "dashboard"
 BROWSER = DASHBOARD / "browser"
 DEADLINE = 300.0
-EVERY = ("jobs", "keys", "operations")
+EVERY = ("fleets", "jobs", "keys", "operations")
 ONCE = ("frame", "safety")
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(DEADLINE + 30)]

@@ -75,7 +75,7 @@ export function OneFleet({ fleet, onAsk }: { fleet: Fleet; onAsk: (ask: Ask) => 
         columns={[
           { key: "name", head: "Kind", cell: (kind) => <span className="row"><span className="strong">{kind.name}</span>{kind.program !== "python" && <Pill>{kind.program}</Pill>}{kind.is_failing && <Pill tone="bad">cannot run</Pill>}</span> },
           { key: "ready", head: "Ready", className: "num", cell: (kind) => `${kind.ready} / ${kind.wanted}` },
-          { key: "bounds", head: "Bounds", className: "num", cell: (kind) => <span className="row">{kind.min}–{kind.max}{kind.is_changed && <Pill tone="warn">changed</Pill>}</span> },
+          { key: "bounds", head: "Bounds", className: "num", cell: (kind) => <>{kind.is_changed && <Pill tone="warn">changed</Pill>} {kind.min}–{kind.max}</> },
           { key: "slots", head: "Slots each", className: "num wide-only", cell: (kind) => kind.concurrency },
           { key: "target", head: "Starts within", className: "num wide-only", cell: (kind) => length(kind.start_within) },
           { key: "queues", head: "Queues", className: "wide-only", cell: (kind) => <span className="cut" title={kind.queues.join(", ")}>{kind.queues.join(", ") || "all"}</span> },
@@ -105,7 +105,7 @@ function Members({ fleet }: { fleet: Fleet }) {
         rowKey={(worker) => worker.name}
         columns={[
           { key: "name", head: "Worker", cell: (worker) => <span className="cut">{worker.name}</span> },
-          { key: "state", head: "State", cell: (worker) => <State worker={worker} /> },
+          { key: "state", head: "State", className: "tight", cell: (worker) => <State worker={worker} /> },
           { key: "pid", head: "pid", className: "num wide-only", cell: (worker) => worker.pid ?? "–" },
           { key: "up", head: "Up for", className: "num", cell: (worker) => worker.started_at ? <Since at={worker.started_at} /> : "–" },
           { key: "restarts", head: "Restarts", className: "num", cell: (worker) => worker.restarts },

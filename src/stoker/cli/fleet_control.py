@@ -94,14 +94,24 @@ def tell(shell: Shell, name: str | None, order: "FleetOrder") -> "tuple[FleetInf
 
 
 def stop_afar(shell: Shell, name: str, *, now: bool, timeout: float) -> int:
-    """Stop a fleet on another host, and wait until it is gone from the store."""
+    """Stop a fleet on another host, and wait until it is gone from the store.
+
+    Raises:
+        FleetNotFound: No living one is named so.
+    """
     import asyncio
 
-    from stoker.app.fleets import FleetOrder, acommand_fleet
+    from stoker.app.fleets import ENDED, FleetOrder, acommand_fleet, afind_fleet
+    from stoker.core.errors import FleetNotFound
 
     order = FleetOrder(action="stop" if now else "drain")
 
     async def work(app: "Stoker", store: "Store") -> "tuple[FleetInfo, bool]":
+        found = await afind_fleet(store, name)
+        if found.state in ENDED:
+            raise FleetNotFound(
+                f"no fleet {name!r} runs, here or elsewhere: its last one is {found.state}"
+            )
         fleet, _ = await acommand_fleet(store, name, order, actor=app.actor)
         try:
             async with asyncio.timeout(timeout):

@@ -122,6 +122,8 @@ def needed_slots(
     """
     if demand.service is None:
         held = demand.waiting + demand.running
+        if not held:
+            return 0.0, "there are no jobs"
         return float(held), f"{held} jobs, and none has ended yet"
     steady = demand.arrivals * demand.service / UTILISATION
     coming = (

@@ -125,3 +125,11 @@ def test_a_replay_counts_a_single_job() -> None:
     outcome = Replay([Job(0.0, 1.0)], Fixed(1), slots=1, workers=1, rest=5.0).run()
     assert outcome.delays == [0.0]
     assert outcome.unfinished == 0
+
+
+def test_without_jobs_nothing_is_needed_and_the_reason_says_so() -> None:
+    nothing = Demand(waiting=0, running=0, oldest=0.0, arrivals=0.0, service=None)
+    assert needed_slots(nothing, slots=4, start_within=5.0, cold_start=2.0) == (
+        0.0,
+        "there are no jobs",
+    )
