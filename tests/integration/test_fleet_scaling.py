@@ -13,7 +13,7 @@ import pytest
 from stoker.connect import open_store
 from stoker.core.clock import SystemClock
 from stoker.core.events import EventRecord, Kind
-from stoker.core.fleets import workers_among
+from stoker.core.fleets import FleetCommand, workers_among
 from stoker.core.job import JobRecord, JobSpec
 from stoker.core.lifecycle import State
 from stoker.core.records import EventQuery, JobQuery
@@ -182,3 +182,26 @@ async def test_a_rolling_restart_under_load_loses_nothing_and_runs_nothing_twice
     assert {ran(job) for job in jobs} == {1}
     assert len(await here.events(Kind.FLEET_RENEWED_WORKER)) == 2
     assert not await here.events(Kind.WORKER_DIED)
+
+
+async def test_fewer_workers_by_command_interrupt_no_job_that_runs(
+    site: Callable[[FleetSettings], Site],
+) -> None:
+    here = site(FleetSettings(name="w", min=3, max=3))
+    async with at_work(here):
+        await here.ready(3)
+        await here.submit(60, 0.4)
+
+        async def all_are_busy() -> bool:
+            return all(session.busy for session in workers_among(await here.store.sessions()))
+
+        await wait_until(all_are_busy, "every worker runs something", timeout=PATIENCE)
+        fewer = FleetCommand(session="s", action="scale", min=1, max=1, reason="the night")
+        here.fleet.obey(fewer, actor="cli:test")
+        jobs = await here.done(60)
+        await wait_until(lambda: len(here.supervisor.workers) == 1, "two left", timeout=PATIENCE)
+    assert {ran(job) for job in jobs} == {1}, "a job was interrupted"
+    assert not await here.events(Kind.WORKER_DIED)
+    [scaled] = await here.events(Kind.FLEET_SCALED)
+    told = {"fleet": "w", "before": 3, "workers": 1, "reason": "the night", "by": "cli:test"}
+    assert scaled.details == told

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from stoker.core.clock import Clock
 from stoker.core.errors import InvalidConfig
 from stoker.core.events import Kind
-from stoker.core.fleets import DEFAULT_KIND, FleetCommand, FleetKind, FleetReport, FleetWorker
+from stoker.core.fleets import (
+    DEFAULT_KIND,
+    MOST_WORKERS,
+    FleetCommand,
+    FleetKind,
+    FleetReport,
+    FleetWorker,
+)
 from stoker.core.job import SessionInfo
 from stoker.core.records import Counts
 from stoker.core.store import Store
@@ -227,7 +234,7 @@ class Fleet:
         before = unit.scaling.bounds
         least = before.least if command.min is None else command.min
         most = before.most if command.max is None else command.max
-        if not 0 <= least <= most:
+        if not 0 <= least <= most <= MOST_WORKERS:
             logger.warning("%d to %d workers are no bounds; nothing is done", least, most)
             return
         unit.bound(least, most, actor=actor, reason=command.reason)

@@ -49,7 +49,7 @@ from tests.servers.server import free_port
 
 pytestmark = pytest.mark.slow
 
-LEASE = 2.0
+LEASE = 3.0
 """Seconds of silence after which the jobs of a host are taken back."""
 PATIENCE = 60.0
 TOKEN = "token-of-the-hosts-of-this-test"
@@ -79,7 +79,7 @@ CONFIG = """
 standard = false
 [worker]
 concurrency = 4
-lease = "2s"
+lease = "3s"
 drain = "10s"
 [fleet]
 min = 1

@@ -181,6 +181,7 @@ async def test_commands_without_sense_and_for_others_change_nothing(store: Fault
     async with at_work(store, kind("mail")) as scene:
         await scene.ask("scale", kind="nobody", max=9)
         await scene.ask("scale", kind="mail", min=9)
+        await scene.ask("scale", kind="mail", min=5_000, max=5_000)
         other = FleetCommand(session="another", action="stop")
         await store.record([other.as_event("w", actor="cli:me")])
         await scene.ask("scale", kind="mail", max=4)
