@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workers_c.twins import KEY, SANITIZED, Twins, run_c
@@ -56,7 +56,7 @@ def test_each_side_reads_what_the_other_compressed(
         assert side.result["ratio"] == round(size / len(TEXT), 4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     parts=st.lists(st.binary(max_size=200), min_size=1, max_size=3),
     zeros=st.integers(0, 3),
@@ -72,7 +72,7 @@ def test_several_streams_with_padding_are_expanded_alike(
     assert plain(answer) == b"".join(parts)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.binary(min_size=1, max_size=400),
     at=st.integers(0, 400),
@@ -163,7 +163,7 @@ def test_what_only_python_knows_is_said_to_be_so(twins: Twins) -> None:
 # ---- checksum
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=2000), algorithm=st.sampled_from(["sha256", "crc32"]))
 def test_bytes_have_the_same_checksum(data: bytes, algorithm: str) -> None:
     with TemporaryDirectory() as folder:
@@ -213,7 +213,7 @@ def _sealed(twins: Twins, data: bytes) -> bytes:
     return plain(twins.python("encrypt", json.dumps({"data": b64(data)}).encode()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(at=st.integers(0, 152), flip=st.integers(1, 255))
 def test_a_changed_byte_is_noticed_alike(at: int, flip: int) -> None:
     with TemporaryDirectory() as folder:

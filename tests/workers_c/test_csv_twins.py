@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stoker.tasks.csv_statistics import MAX_COLUMNS, MAX_FIELD, MAX_RECORD
@@ -31,7 +31,7 @@ def twins(tmp_path: Path) -> Twins:
     return Twins(tmp_path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.lists(FIELDS, min_size=1, max_size=4), max_size=12))
 def test_any_table_has_the_same_statistics(rows: list[list[str]]) -> None:
     text = io.StringIO()
@@ -44,7 +44,7 @@ def test_any_table_has_the_same_statistics(rows: list[list[str]]) -> None:
     assert answer.result["rows"] == len(rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pieces=PIECES, delimiter=st.sampled_from([",", ";"]))
 def test_any_text_is_read_or_refused_alike(pieces: list[str], delimiter: str) -> None:
     with TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def test_any_text_is_read_or_refused_alike(pieces: list[str], delimiter: str) ->
     assert answer.error in {None, "BadInput"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=200))
 def test_any_file_is_read_or_refused_alike(data: bytes) -> None:
     with TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -61,7 +61,7 @@ def file_of(shape: Shape, data: bytes, filters: bytes, *, has_alpha: bool) -> by
     return png_of(shape, raw, palette=palette, alpha=alpha if has_alpha else b"")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     shape=shapes(),
     data=st.binary(min_size=2, max_size=300),
@@ -80,7 +80,7 @@ def test_any_picture_is_blurred_alike(
         assert written(answer) == answer.result["pixels_sha256"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     shape=shapes(),
     data=st.binary(min_size=2, max_size=300),
@@ -139,7 +139,7 @@ def test_a_hostile_file_is_refused_alike_and_leaves_nothing(twins: Twins, name: 
     assert twins.names == {name}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=40), at=st.integers(0, 160))
 def test_a_damaged_file_is_refused_or_read_alike(data: bytes, at: int) -> None:
     shape = Shape(6, 5, 8, 3)

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stoker.core.errors import InvalidArguments
@@ -37,6 +37,7 @@ def test_a_table_is_counted_and_measured() -> None:
     assert found.columns["note"] == ColumnStatistics(2 - 2, 2, 1, None, None, None, None)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(-6e4, 6e4, width=16), min_size=2, max_size=50))
 def test_numbers_are_measured_as_the_standard_library_measures_them(numbers: list[float]) -> None:
     found = column("x\n" + "\n".join(map(repr, numbers)), "x")
@@ -46,6 +47,7 @@ def test_numbers_are_measured_as_the_standard_library_measures_them(numbers: lis
     assert found.stddev == pytest.approx(statistics.stdev(numbers), abs=scale * 1e-7)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=4), max_size=8))
 def test_whatever_a_csv_writer_wrote_is_read_row_by_row(rows: list[list[str]]) -> None:
     text = io.StringIO()

@@ -3,7 +3,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from PIL.ImageFilter import BoxBlur
@@ -196,6 +196,7 @@ def test_a_hostile_file_is_refused_and_leaves_nothing(
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_a_damaged_file_is_refused_or_read_whole(noise_: bytes, at: int) -> None:
     """No exception but the one that says so, whatever bytes stand where."""
