@@ -102,6 +102,18 @@ def test_any_picture_is_resized_alike(
         assert written(answer) == answer.result["pixels_sha256"]
 
 
+@pytest.mark.parametrize("size", [(70, 5), (5, 70), (5, 5), (70, 60), (13, 5), (5, 31)], ids=str)
+@pytest.mark.parametrize("kind", ["box", "bilinear"])
+def test_each_direction_goes_its_way_alike(twins: Twins, size: tuple[int, int], kind: str) -> None:
+    """What Pillow does in one call depends on the sizes; the twins do not."""
+    shape = Shape(13, 31, 8, 6)
+    data = hashlib.sha512(b"noise").digest() + hashlib.sha512(b"more").digest()
+    (twins.folder / "in.png").write_bytes(png_of(shape, raw_of(shape, data)))
+    width, height = size
+    answer = twins.both("image.resize", file="in.png", width=width, height=height, filter=kind)
+    assert (answer.result["width"], answer.result["height"]) == size
+
+
 @pytest.mark.parametrize("suffix", ["png", "ppm"])
 def test_a_real_picture_is_filtered_alike(twins: Twins, suffix: str) -> None:
     colours = [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L")]

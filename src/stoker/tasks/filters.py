@@ -170,9 +170,7 @@ def _blurred(picture: "Image.Image", radius: int) -> "Image.Image":
 
     if radius == 0:
         return picture
-    # With alpha, colours are multiplied by it first: what nobody sees must not shine through.
-    weighed = {"LA": "La", "RGBA": "RGBa"}.get(picture.mode, picture.mode)
-    return picture.convert(weighed).filter(BoxBlur(radius)).convert(picture.mode)
+    return _weighed(picture).filter(BoxBlur(radius)).convert(picture.mode)
 
 
 def _resized(
@@ -186,8 +184,17 @@ def _resized(
     )
     _check_size(*size, "the output would have")
     _check_size(size[0], picture.height, "half way, the picture would have")
-    # Pillow multiplies by alpha here by itself.
-    return picture.resize(size, Resampling.BOX if kind == "box" else Resampling.BILINEAR)
+    if size == picture.size:
+        return picture
+    how = Resampling.BOX if kind == "box" else Resampling.BILINEAR
+    # Rows first, always: in one call Pillow would pick the order by the sizes, and rounds between.
+    wide = _weighed(picture).resize((size[0], picture.height), how)
+    return wide.resize(size, how).convert(picture.mode)
+
+
+def _weighed(picture: "Image.Image") -> "Image.Image":
+    """Multiply colours by alpha: what nobody sees must not shine through."""
+    return picture.convert({"LA": "La", "RGBA": "RGBa"}.get(picture.mode, picture.mode))
 
 
 def _in_proportion(own: int, other: int, given: int) -> int:

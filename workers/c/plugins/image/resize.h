@@ -6,8 +6,8 @@
  *     weight = round(2^22 * filter / sum of the filter), filter in double precision
  *     out = (2^21 + sum(weight * pixel)) >> 22, within 0 to 255
  *
- * first along the rows, then along the columns, rounded to 8 bits in between; a direction that
- * keeps its size is left out. With alpha, colours are multiplied by it before and divided by it
+ * first along the rows, then along the columns, whatever the sizes (Pillow alone would pick the order
+ * by them), rounded to 8 bits in between; a direction that keeps its size is left out. With alpha, colours are multiplied by it before and divided by it
  * afterwards. */
 #ifndef STOKER_PLUGINS_RESIZE_H
 #define STOKER_PLUGINS_RESIZE_H
