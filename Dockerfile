@@ -1,7 +1,7 @@
-# The images of Stoker: `docker build --target server .` and `--target worker`.
+# The images of Stoker: `docker build --target server .`, `--target worker` and `--target cworker`.
 #
 # The tasks of a project: build an image of its own FROM the worker's, or mount a folder of task
-# modules on /app/jobs.
+# modules on /app/jobs. For the worker in C: build its plugins in `buildc`, or mount them on /plugins.
 
 FROM python:3.11.11-slim-bookworm AS build
 WORKDIR /src
@@ -47,3 +47,30 @@ FROM base AS worker
 HEALTHCHECK --interval=30s --timeout=15s --start-period=30s --retries=3 \
     CMD ["stoker", "workers", "check", "--ignore-outage"]
 CMD ["stoker", "worker"]
+
+FROM debian:bookworm-20241223-slim AS buildc
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev make libssl-dev libyajl-dev zlib1g-dev libdeflate-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY workers/c ./workers/c
+RUN make -C workers/c -j2
+
+FROM debian:bookworm-20241223-slim AS cworker
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini libssl3 libyajl2 zlib1g libdeflate0 ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 stoker \
+    && useradd --uid 10001 --gid stoker --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin stoker
+COPY --from=buildc /src/workers/c/build/stoker-worker-c /usr/local/bin/stoker-worker-c
+COPY --from=buildc /src/workers/c/build/plugins /plugins
+COPY --from=buildc /src/workers/c/include/stoker_worker.h /usr/local/include/stoker_worker.h
+ENV STOKER_LOG__FORMAT=json
+WORKDIR /plugins
+USER 10001:10001
+# A worker that is not well loses its session: `stoker workers check`, wherever the store is, says so.
+HEALTHCHECK NONE
+ENTRYPOINT ["tini", "--"]
+CMD ["stoker-worker-c", "--plugin", "/plugins/shapes.so"]

@@ -132,6 +132,30 @@ def test_a_worker_can_be_there_many_times(config: dict[str, Any]) -> None:
     assert not worker.get("ports")
 
 
+def test_workers_in_c_come_with_a_profile_and_live_beside_the_gateway(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    assert make_env(env, "sqlite").returncode == 0
+    env.write_text(env.read_text().replace("PROFILES=sqlite", "PROFILES=sqlite,c-worker"), "utf-8")
+    told = compose(env, "config")
+    assert told.returncode == 0, told.stderr
+    services = yaml.safe_load(told.stdout)["services"]
+    assert set(services) == STOKER | {"c-worker"}
+    worker, server = services["c-worker"], services["server"]
+    assert worker["network_mode"] == "service:server"
+    port = server["command"][server["command"].index("--gateway-port") + 1]
+    assert f"tcp://127.0.0.1:{port}" in worker["command"]
+    # The gateway is on loopback, and believes those alone who show the token.
+    assert "STOKER_GATEWAY__HOST" not in server["environment"]
+    token = worker["environment"]["STOKER_TOKEN"]
+    assert server["environment"]["STOKER_GATEWAY__WORKER_TOKEN"] == token
+    assert len(token) == 48
+    assert worker["cap_drop"] == ["ALL"]
+    assert worker["read_only"] is True
+    drain = seconds(worker["environment"]["STOKER_WORKER__DRAIN"])
+    assert seconds(worker["stop_grace_period"]) > drain + 10
+    assert worker["build"]["target"] == "cworker"
+
+
 def test_every_file_that_is_mounted_is_there(config: dict[str, Any]) -> None:
     mounted = [
         volume["source"]
@@ -167,7 +191,7 @@ def test_passwords_are_new_each_time_and_nobody_elses(tmp_path: Path) -> None:
     assert make_env(first, "postgres").returncode == 0
     assert make_env(second, "postgres").returncode == 0
     found = re.findall(r"PASSWORD=(\w+)$", first.read_text() + second.read_text(), re.MULTILINE)
-    assert len(found) == len(set(found)) == 10
+    assert len(found) == len(set(found)) == 12
     assert all(len(secret) == 48 for secret in found)
     assert first.stat().st_mode & 0o777 == 0o600
     again = make_env(first, "sqlite")

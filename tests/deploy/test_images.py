@@ -26,11 +26,11 @@ def test_hadolint_has_nothing_to_say() -> None:
 def test_what_is_foreign_is_pinned_to_a_version() -> None:
     foreign = {base for base, _ in STAGES.values() if base not in STAGES}
     assert foreign
-    assert all(re.search(r":\d+\.\d+\.\d+-", base) for base in foreign)
+    assert all(re.search(r":(?:\d+\.\d+\.\d+|bookworm-\d{8})-", base) for base in foreign)
 
 
 def test_nobody_is_root_and_signals_pass() -> None:
-    assert set(STAGES) == {"build", "base", "server", "worker"}
+    assert set(STAGES) == {"build", "base", "server", "worker", "buildc", "cworker"}
     _, base = STAGES["base"]
     assert re.search(r"^USER 10001:10001$", base, re.MULTILINE)
     assert re.search(r'^ENTRYPOINT \["tini", "--"\]$', base, re.MULTILINE)
@@ -57,3 +57,16 @@ def test_no_secret_goes_into_an_image() -> None:
     }
     assert copied == taken
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_the_worker_in_c_is_built_apart_and_brings_no_compiler_along() -> None:
+    base, body = STAGES["cworker"]
+    assert base == STAGES["buildc"][0]
+    assert re.search(r"^USER 10001:10001$", body, re.MULTILINE)
+    assert re.search(r'^ENTRYPOINT \["tini", "--"\]$', body, re.MULTILINE)
+    assert re.search(r'^CMD \["stoker-worker-c", ', body, re.MULTILINE)
+    assert re.search(r"^HEALTHCHECK ", body, re.MULTILINE)
+    installed = re.findall(r"--no-install-recommends (.*) \\$", body, re.MULTILINE)[0].split()
+    assert not any(name.endswith("-dev") or name in {"gcc", "make"} for name in installed)
+    # What it is linked against comes with it.
+    assert {"libssl3", "libyajl2"} <= set(installed)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from benchmarks import c_worker as c_worker_benchmark
 from stoker.connect import open_store
 from stoker.core.clock import SystemClock
 from stoker.core.job import JobSpec
@@ -181,7 +182,7 @@ async def test_nothing_is_lost_when_one_worker_of_each_language_is_killed(yard: 
     assert cs[1].returncode is None
     cs[1].send_signal(signal.SIGTERM)
     pythons[1].send_signal(signal.SIGTERM)
-    assert await asyncio.gather(cs[1].wait(), pythons[1].wait()) == [0, 0]
+    assert [await cs[1].wait(), await pythons[1].wait()] == [0, 0]
 
 
 async def test_people_see_what_a_worker_in_c_does(yard: Yard) -> None:
@@ -215,3 +216,11 @@ async def test_a_wrong_token_ends_it_with_the_code_that_python_has(yard: Yard) -
     assert (ours.returncode, await theirs.wait()) == (3, 3)
     assert ours.stderr == (yard.folder / "theirs.log").read_text()
     assert ours.stderr.startswith("Error: the token is not one")
+
+
+async def test_the_worker_in_c_is_measured_beside_the_one_in_python(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'bench.db'}"
+    found = await c_worker_benchmark.measure(store, rounds=1, drained=200)
+    assert set(found) == {"c", "python"}
+    assert all(figures.rates and figures.memory[0] > 0 for figures in found.values())
+    assert "... as many times as Python" in c_worker_benchmark.table(found)

@@ -40,7 +40,7 @@ PAGES = [
     ),
 ]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-ELSEWHERE = {"docs/guides/c-plugins.md"}
+ELSEWHERE = {"docs/guides/c-plugins.md", "docs/guides/c-worker.md"}
 """Run by tests/workers_c, which build what they need."""
 NOT_HERE = ("make ", "git ")
 """Commands for a clone of the repository; the gate runs those."""

@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,7 +31,7 @@ def build(target: str = "test-programs") -> None:
     BUILD.mkdir(exist_ok=True)
     with (BUILD / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        command = ["make", "-C", str(FOLDER), target]
+        command = ["make", "-j2", "-C", str(FOLDER), target]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, (
         f"the C worker could not be built; scripts/install-c installs what it needs:\n"
@@ -79,6 +79,7 @@ async def c_worker(
     name: str = "press",
     plugins: tuple[Path, ...] | None = None,
     program: Path = PROGRAM,
+    env: Mapping[str, str] | None = None,
     **variables: str,
 ) -> AsyncIterator[Worker]:
     """Run a C worker on a gateway."""
@@ -89,7 +90,7 @@ async def c_worker(
     log = folder / f"{name}.log"
     with log.open("ab") as sink:
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=sink, stderr=sink, env=environment(**variables)
+            *command, stdout=sink, stderr=sink, env=environment(**(env or {}), **variables)
         )
     try:
         yield Worker(process, log)

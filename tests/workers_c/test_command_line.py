@@ -43,6 +43,18 @@ def test_it_names_the_options_of_the_python_worker_alike() -> None:
     assert missing == {"--app", "--jobs", "--broker", "--config", "--keeper"}
 
 
+def test_the_reference_has_each_option_and_variable_of_the_program() -> None:
+    page = (PROGRAM.parents[3] / "docs" / "reference" / "c-worker.md").read_text()
+    table = page[page.index("## Options") : page.index("## Exit codes")]
+    shown = run("--help").stdout
+    wanted = set(re.findall(r"(--[a-z-]+)", shown))
+    assert wanted == set(re.findall(r"`(--[a-z-]+)`", table))
+    assert set(re.findall(r"STOKER_[A-Z_]+", shown)) == set(re.findall(r"STOKER_[A-Z_]+", table))
+    codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    header = (PROGRAM.parents[1] / "src" / "exits.h").read_text()
+    assert codes == re.findall(r"= (\d+),? ", header)
+
+
 def test_it_lists_the_tasks_of_its_plugins() -> None:
     done = run("--plugin", str(plugin()), "--plugin", str(plugin("shapes")), "--list")
     assert done.returncode == 0
@@ -173,7 +185,7 @@ async def test_it_tells_a_supervisor_that_it_is_ready_and_when_it_stops(
     line.setblocking(False)  # noqa: FBT003 - the socket's own word
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Ear, sock=line)
     variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
-    async with c_worker(desk.folder, desk.url, **variables) as worker:
+    async with c_worker(desk.folder, desk.url, env=variables) as worker:
         words = [await heard.get() for _ in range(4)]
         assert words[0] in {b"READY=1", b"WATCHDOG=1"}
         assert words.count(b"WATCHDOG=1") >= 2

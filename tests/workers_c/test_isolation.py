@@ -102,7 +102,7 @@ async def test_a_handler_sees_neither_the_token_nor_the_connection(desk: Desk) -
         "_STOKER_COMMAND_LINE": json.dumps({"token": SECRET}),
         "PLAIN": "seen",
     }
-    async with c_worker(desk.folder, desk.url, **variables):
+    async with c_worker(desk.folder, desk.url, env=variables):
         record = await desk.jobs.run("trial.expose")
     assert record.result is not None
     seen = json.loads(bytes(record.result))

@@ -122,7 +122,8 @@ bool attempt_ask(attempt *a, stoker_stop reason)
 
 double attempt_ran_for(const attempt *a, double now)
 {
-    return fmax(0, (a->state == ATTEMPT_RUNNING ? now : a->ended_at) - a->started);
+    double seconds = fmax(0, (a->state == ATTEMPT_RUNNING ? now : a->ended_at) - a->started);
+    return round(seconds * 1e6) / 1e6; /* nobody reads more */
 }
 
 void attempt_progress(attempt *a, double done, const char *note)

@@ -41,11 +41,17 @@ static void random_bytes(void *out, size_t size)
     }
 }
 
+/* For pauses and shares of them, which nobody gains by guessing: xorshift64*, not the system's own
+   generator, which costs a call of the kernel each time. Main thread only. */
 double random_share(void)
 {
-    uint64_t bits = 0;
-    random_bytes(&bits, sizeof bits);
-    return (double)(bits >> 11) / 9007199254740992.0;
+    static uint64_t state;
+    while (state == 0)
+        random_bytes(&state, sizeof state);
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (double)((state * UINT64_C(0x2545F4914F6CDD1D)) >> 11) / 9007199254740992.0;
 }
 
 void new_id(char out[ID_SIZE])

@@ -342,7 +342,12 @@ static void read_some(connection *c)
         }
         if (state == STREAM_BROKEN) {
             trouble why = *stream_why(c->stream);
-            fail(c, &why);
+            /* A server that has closed answers our hello by a reset, and the reset takes along what
+               it had said before. */
+            if (!c->heard && why.retryable)
+                hung_up(c);
+            else
+                fail(c, &why);
             return;
         }
         c->heard_at = now_monotonic();

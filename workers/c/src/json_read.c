@@ -359,6 +359,9 @@ bool json_equals(const json_doc *doc, int64_t node, const char *text, size_t len
     const char *slice = json_slice(doc, node, &size);
     if (!json_is(doc, node, JSON_TEXT) || size < 2)
         return false;
+    /* An escape is longer than what it stands for. */
+    if (size - 2 < length || (size - 2 == length && memchr(text, '\\', length) == NULL))
+        return size - 2 == length && memcmp(slice + 1, text, length) == 0;
     if (memchr(slice, '\\', size) == NULL)
         return size - 2 == length && memcmp(slice + 1, text, length) == 0;
     buffer decoded = {0};

@@ -154,8 +154,40 @@ void json_quote(buffer *out, const char *text, size_t length)
     buffer_byte(out, '"');
 }
 
+/* A number of at most six decimals, which most are, without the detour over printf. False if it is
+   none. Its quotient is the double nearest to the decimal, so it reads as the same double. */
+static bool format_short(char out[NUMBER_SIZE], double value)
+{
+    if (!(fabs(value) < 9e9))
+        return false;
+    int64_t micro = llround(value * 1e6);
+    if ((double)micro / 1e6 != value || (micro == 0 && signbit(value)))
+        return false;
+    uint64_t left = micro < 0 ? (uint64_t)-micro : (uint64_t)micro;
+    char *at = out + NUMBER_SIZE - 1;
+    *at = '\0';
+    for (int decimals = 6; decimals > 0; decimals--) {
+        char digit = (char)('0' + left % 10);
+        left /= 10;
+        /* Zeros at the end are left out, but for one behind the point. */
+        if (*at != '\0' || digit != '0' || decimals == 1)
+            *--at = digit;
+    }
+    *--at = '.';
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (micro < 0)
+        *--at = '-';
+    memmove(out, at, strlen(at) + 1);
+    return true;
+}
+
 void json_format(char out[NUMBER_SIZE], double value)
 {
+    if (format_short(out, value))
+        return;
     /* The fewest digits that read as the same double. */
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(out, NUMBER_SIZE - 2, "%.*g", digits, value);

@@ -1,9 +1,15 @@
 #include "threads.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "clock.h"
+
+#define QUICK 0.0001   /* seconds: jobs that take less are run one after the other */
+#define PATIENCE 0.001 /* seconds that a job then waits before another thread is woken for it */
 
 struct pool {
     pthread_mutex_t lock;
@@ -16,6 +22,8 @@ struct pool {
     unsigned threads;
     unsigned idle;
     unsigned queued;
+    double usual; /* seconds that jobs took of late */
+    double kick_at;
     bool closing;
     int fd;
 };
@@ -31,6 +39,7 @@ pool *pool_new(unsigned most)
     pthread_cond_init(&p->gone, NULL);
     p->most = most;
     p->fd = fd;
+    p->kick_at = HUGE_VAL;
     return p;
 }
 
@@ -71,8 +80,11 @@ static void *work(void *given)
     pthread_mutex_lock(&p->lock);
     for (attempt *a = next_work(p); a != NULL; a = next_work(p)) {
         pthread_mutex_unlock(&p->lock);
+        double began = now_monotonic();
         job_run(&a->job, a->task->task.run, &a->ending);
+        double took = now_monotonic() - began;
         pthread_mutex_lock(&p->lock);
+        p->usual += (took - p->usual) / 16;
         hand_back(p, a);
     }
     p->threads--;
@@ -81,20 +93,27 @@ static void *work(void *given)
     return NULL;
 }
 
-/* One more thread, unless there are enough for what is queued. */
+/* One more thread. */
 static bool add_thread(pool *p)
 {
     pthread_attr_t attributes;
     pthread_t thread;
-    if (p->idle >= p->queued || p->threads >= p->most)
-        return true;
     if (pthread_attr_init(&attributes) != 0)
-        return p->threads > 0;
+        return false;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     bool made = pthread_create(&thread, &attributes, work, p) == 0;
     pthread_attr_destroy(&attributes);
     p->threads += made ? 1 : 0;
-    return p->threads > 0;
+    return made;
+}
+
+/* Let one more thread look for work, if there may be one more. */
+static void wake(pool *p)
+{
+    if (p->idle > 0)
+        pthread_cond_signal(&p->work);
+    else if (p->threads < p->most)
+        add_thread(p);
 }
 
 bool pool_run(pool *p, attempt *a)
@@ -107,15 +126,39 @@ bool pool_run(pool *p, attempt *a)
         p->last->link = a;
     p->last = a;
     p->queued++;
-    bool fine = add_thread(p);
+    bool nobody_is_awake = p->idle == p->threads;
+    if (nobody_is_awake ? p->queued == 1 : p->usual > QUICK)
+        wake(p);
+    else if (isinf(p->kick_at))
+        p->kick_at = now_monotonic() + PATIENCE;
+    bool fine = p->threads > 0;
     if (!fine) {
         /* There is no thread at all, so nothing else is queued either. */
         p->first = p->last = NULL;
         p->queued = 0;
     }
-    pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->lock);
     return fine;
+}
+
+double pool_due(pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    double due = p->queued > 0 ? p->kick_at : HUGE_VAL;
+    pthread_mutex_unlock(&p->lock);
+    return due;
+}
+
+void pool_kick(pool *p, double now)
+{
+    pthread_mutex_lock(&p->lock);
+    if (now >= p->kick_at) {
+        for (unsigned i = 0; i < p->queued; i++)
+            wake(p);
+        /* What is queued next has its own time; a thread that could not be made is tried again. */
+        p->kick_at = p->queued > 0 ? now + PATIENCE : HUGE_VAL;
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 attempt *pool_collect(pool *p)

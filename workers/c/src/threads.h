@@ -1,4 +1,10 @@
-/* The threads that run handlers. A thread cannot be killed: one that does not obey is given up. */
+/*
+ * The threads that run handlers. A thread cannot be killed: one that does not obey is given up.
+ *
+ * To wake a thread costs more than a job that does nothing. While jobs end in microseconds, one
+ * thread runs them one after the other, and further ones are woken only for jobs that have waited
+ * for a millisecond. While jobs take longer, each wakes a thread at once.
+ */
 #ifndef STOKER_THREADS_H
 #define STOKER_THREADS_H
 
@@ -12,6 +18,10 @@ pool *pool_new(unsigned most);
 int pool_fd(const pool *p);
 /* Run an attempt; false if no thread can be made. */
 bool pool_run(pool *p, attempt *a);
+/* Seconds, on the monotonic clock, when `pool_kick` has to be called; HUGE_VAL: not at all. */
+double pool_due(pool *p);
+/* Wake threads for jobs that have waited long enough. */
+void pool_kick(pool *p, double now);
 /* Take those that ended, linked by `link`. */
 attempt *pool_collect(pool *p);
 /* End the threads that run nothing, and wait for them. The others end with the process. */

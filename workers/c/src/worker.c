@@ -198,6 +198,7 @@ static double next_due(const stoker_worker *w)
 {
     double due = fmin(connection_due(w->connection), w->hurry_at);
     due = fmin(due, fmin(w->give_up_at, w->notify_at));
+    due = fmin(due, pool_due(w->dispatcher.pool));
     if (w->dispatcher.running > 0 || w->dispatcher.buffer.count > 0)
         due = fmin(due, w->ticked_at + TICK);
     if (w->goodbye)
@@ -227,6 +228,7 @@ static void collect_threads(stoker_worker *w)
 static void turn(stoker_worker *w, double now)
 {
     take_signals(w, now);
+    pool_kick(w->dispatcher.pool, now);
     collect_threads(w);
     crew_turn(w->dispatcher.crew);
     if (now - w->ticked_at >= TICK) {

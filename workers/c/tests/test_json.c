@@ -196,7 +196,8 @@ static void a_mistake_in_writing_sticks(void)
 static void doubles_are_short_and_exact(void)
 {
     static const double values[] = {0, 1, -1, 0.1, 1.0 / 3, 1e21, 5e-324, 1.7976931348623157e308,
-                                    123456789.125, 1e15, 0.30000000000000004};
+                                    123456789.125, 1e15, 0.30000000000000004,
+                                    -0.0, 1e-6, -12.000001, 8999999999.5, 0.1 + 1e-17, 1.0000005};
     char text[NUMBER_SIZE];
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         json_doc doc = {0};
@@ -210,6 +211,12 @@ static void doubles_are_short_and_exact(void)
     CHECK_TEXT(text, "0.30000000000000004");
     json_format(text, 2);
     CHECK_TEXT(text, "2.0");
+    json_format(text, -1200.5);
+    CHECK_TEXT(text, "-1200.5");
+    json_format(text, 0.000001);
+    CHECK_TEXT(text, "0.000001");
+    json_format(text, -0.0);
+    CHECK_TEXT(text, "-0.0");
 }
 
 int main(void)
