@@ -55,7 +55,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY workers/c ./workers/c
-RUN make -C workers/c -j2
+RUN make -C workers/c -j2 programs plugins
 
 FROM debian:bookworm-20241223-slim AS cworker
 # hadolint ignore=DL3008
