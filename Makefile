@@ -42,6 +42,7 @@ test: .venv/.dev ## Run every test (installs the servers and the browser that it
 	@scripts/install-c
 	@printf '\n== C worker\n'
 	@$(MAKE) -C workers/c -j$(WORKERS) test-programs plugins plugins-asan plugin-fuzzers >/dev/null
+	@$(MAKE) -C workers/c -j$(WORKERS) fuzzers sanitize >/dev/null
 	@printf '\n== Tests\n'
 	@$(PYTEST) $(if $(ARGS),$(ARGS),--ignore $(ALONE))
 	@$(if $(ARGS),,printf '\n== Tests that need the machine for themselves\n'; $(BIN)/python -m pytest $(ALONE))
