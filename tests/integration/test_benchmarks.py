@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import keys, watchers
+from benchmarks import keys, million, watchers
 from benchmarks.__main__ import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,3 +42,14 @@ async def test_what_watchers_cost_is_measured_with_and_without_them(tmp_path: Pa
     assert len(found.alone) == len(found.watched) == 2
     assert found.frames >= 4
     assert "drain, 2 streams (jobs/s)" in watchers.table(found, 2)
+
+
+async def test_every_page_is_measured_on_a_store_that_is_filled() -> None:
+    total, found = await million.measure("memory://", jobs=300, rounds=1)
+    # The nodes of the workflow and the rare ones come on top.
+    assert total == 300 + 300 + million.RARE
+    names = [one.name for one in found]
+    assert len(names) == len(set(names))
+    for name in ("GET /api/v1/overview", "GET /api/v1/jobs task:rare", "GET /api/v1/workflows"):
+        assert name in names
+    assert "POST /api/v1/jobs/bulk cancel task:rare" in million.table(found)
