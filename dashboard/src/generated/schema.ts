@@ -1316,9 +1316,7 @@ export interface components {
          */
         Cause: {
             code: string;
-            /** @default  */
             message: string;
-            /** @default  */
             type: string;
         };
         /**

@@ -170,15 +170,15 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What the jobs of one error group died of, as `ErrorGroup` says it."""
 
     code: str
-    type: str = ""
-    message: str = ""
+    type: str
+    message: str
 
     @classmethod
     def of(cls, job: JobRecord) -> "Cause":
         """Return what a job died of."""
         error = job.error
         if error is None:
-            return cls(code="")
+            return cls(code="", type="", message="")
         line = error.message.strip().partition("\n")[0][:200]
         return cls(code=error.code, type=error.type, message=_SPECIFIC.sub("…", line))
 
