@@ -15,7 +15,7 @@ ARGS ?=
 ALONE := tests/integration/combinations
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz worker-c fuzz-c check fix bench bench-engines docs clean
+.PHONY: help setup demo dashboard test test-fast test-conformance support fuzz worker-c fuzz-c check fix bench bench-engines bench-dashboard screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,16 @@ bench: .venv/.dev ## Measure rates, latency and memory (SQLite and memory), with
 bench-engines: .venv/.dev ## Measure PostgreSQL beside SQLite, on a server of its own
 	@scripts/install-servers
 	@$(BIN)/python -m benchmarks.engines $(ARGS)
+
+bench-dashboard: .venv/.dev ## Measure the dashboard with a million jobs, in a browser (some minutes)
+	@scripts/install-servers
+	@scripts/dashboard install
+	@$(BIN)/python -m benchmarks.page $(ARGS)
+
+screenshots: .venv/.dev ## Take the pictures of every screen again, into docs/images/dashboard
+	@scripts/install-servers
+	@scripts/dashboard install
+	@$(BIN)/python -m scripts.screenshots $(ARGS)
 
 docs: .venv/.dev ## Write the generated pages of docs/ again
 	@$(BIN)/python -m scripts.generate_docs

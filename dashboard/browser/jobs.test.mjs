@@ -168,6 +168,8 @@ test("jobs: take the list along, as CSV and as JSON", async () => {
 test("submit a job, and follow it live to its end", async () => {
   await screen.open("/jobs");
   await screen.button("Submit a job").click();
+  await screen.dialog.getByLabel("Task").fill("fail");
+  await screen.dialog.getByText("message?: string").waitFor();
   await screen.dialog.getByLabel("Task").fill("hold");
   await screen.dialog.getByLabel("Payload").fill('{"x"}');
   await screen.confirm("Submit");

@@ -1,5 +1,5 @@
 /** Asks for a key where the server wants one, and shows the page to those who have it. */
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { messageOf } from "./api/client";
 import { logIn, mayOf, Rights, useMe } from "./api/session";
 import { App } from "./App";
@@ -17,6 +17,8 @@ function LogIn() {
   const [key, setKey] = useState("");
   const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => form.current?.querySelector<HTMLElement>("[data-autofocus]")?.focus(), []);
   const go = async () => {
     setBusy(true);
     setError(null);
@@ -30,6 +32,7 @@ function LogIn() {
   return (
     <main className="login">
       <form
+        ref={form}
         className="card"
         onSubmit={(event) => {
           event.preventDefault();
@@ -41,7 +44,7 @@ function LogIn() {
           <TextField label="API key" type="password" value={key} onChange={setKey} first required hint="The key is not kept: this browser gets a cookie that no script can read." />
           {error && <p className="form-error" role="alert">{error}</p>}
           <Button kind="primary" type="submit" disabled={busy || !key.trim()}>{busy ? "Looking …" : "Log in"}</Button>
-          <p className="faint small">An administrator makes keys: <code>stoker keys create NAME</code></p>
+          <p className="faint small">An administrator makes keys:<br /><code>stoker keys create NAME --scope operate</code></p>
         </div>
       </form>
     </main>

@@ -5,6 +5,7 @@ import { asCli, asCurl, shell } from "../src/lib/commands";
 import { buckets } from "../src/ui/Chart";
 import { Json } from "../src/ui/Json";
 import { Life, visited } from "../src/ui/Life";
+import { skeleton } from "../src/pages/Submit";
 import { layout } from "../src/pages/Workflow";
 
 afterEach(cleanup);
@@ -84,5 +85,14 @@ describe("a workflow's layout", () => {
     const x = ["a", "b", "c"].map((id) => places.get(id)?.x ?? NaN);
     expect(x).toEqual([...x].toSorted((one, other) => one - other));
     expect(new Set(x).size).toBe(3);
+  });
+});
+
+describe("the payload of a new job", () => {
+  it("begins with what its task needs, as the server describes it", () => {
+    const properties = { key: { type: "string" }, widths: { type: "array" }, quality: { type: "integer" } };
+    const $defs = { Arguments: { type: "object", properties, required: ["key", "widths"] } };
+    expect(skeleton({ $ref: "#/$defs/Arguments", $defs })).toEqual({ key: "", widths: [] });
+    expect(skeleton({ properties, required: ["quality"] })).toEqual({ quality: 0 });
   });
 });

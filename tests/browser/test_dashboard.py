@@ -5,7 +5,6 @@ around the screens and what becomes of markup, on one. Each file has a store of 
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,8 +41,6 @@ def test_no_file_of_the_browser_is_left_out() -> None:
 
 def drive(name: str, store: str) -> None:
     """Run one of the files in `dashboard/browser/` against a system on a store."""
-    node = shutil.which("node")
-    assert node, "the tests in a browser need Node 20.19 or newer: scripts/dashboard"
     environment = {
         "DASHBOARD_TEST_STORE": store,
         "DASHBOARD_TEST_PYTHON": sys.executable,
@@ -53,7 +50,7 @@ def drive(name: str, store: str) -> None:
         [
             "/usr/bin/env",
             *(f"{key}={value}" for key, value in environment.items()),
-            *(node, "--test", "--test-reporter=spec", "--test-concurrency=1"),
+            *(str(ROOT / "scripts" / "node"), "--test", "--test-reporter=spec", "--test-concurrency=1"),
             str(BROWSER / f"{name}.test.mjs"),
         ],
         cwd=DASHBOARD,

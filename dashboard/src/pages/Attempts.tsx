@@ -4,6 +4,7 @@ import { between, full, length, time, words } from "../lib/format";
 import { Copy } from "../ui/controls";
 import { Icon } from "../ui/Icon";
 import { Card } from "../ui/parts";
+import { Since } from "../ui/Time";
 
 type Attempt = Job["attempts"][number];
 
@@ -36,7 +37,7 @@ function One({ attempt, open }: { attempt: Attempt; open: boolean }) {
       <span className="cut soft">{attempt.error && <><span className="bad">{attempt.error.type || attempt.error.code}</span> {attempt.error.message}</>}</span>
       <span className="cut faint">{attempt.worker}</span>
       <span className="faint nowrap" title={full(attempt.leased_at)}>{time(attempt.leased_at)}</span>
-      <span className="right">{length(between(attempt.started_at ?? attempt.leased_at, attempt.finished_at))}</span>
+      <span className="right">{attempt.finished_at ? length(between(attempt.started_at ?? attempt.leased_at, attempt.finished_at)) : <Since at={attempt.started_at ?? attempt.leased_at} />}</span>
     </>
   );
   if (!attempt.error) return <div className="attempt"><div className="summary"><span />{line}</div></div>;

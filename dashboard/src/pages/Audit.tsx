@@ -63,9 +63,13 @@ function On({ event }: { event: Line }) {
   return <span>{event.queue ?? event.worker ?? ""}</span>;
 }
 
+/** Moments stand in the trail as seconds since 1970. */
+const detail = (key: string, value: unknown): string =>
+  typeof value === "string" ? value : /(^|_)at$/.test(key) && typeof value === "number" ? full(value * 1000) : write(value);
+
 function details(event: Line): string {
   return Object.entries(event.details as Record<string, unknown>)
     .filter(([, value]) => value !== "" && value !== null)
-    .map(([key, value]) => `${words(key)}: ${typeof value === "string" ? value : write(value)}`)
+    .map(([key, value]) => `${words(key)}: ${detail(key, value)}`)
     .join(" · ");
 }

@@ -7,7 +7,7 @@ import { useExplanation, useJob, useRefresh } from "../api/queries";
 import { useMay } from "../api/session";
 import { LEASED, LIVE, TERMINAL } from "../generated/lifecycle";
 import { asCli, asCurl } from "../lib/commands";
-import { full, length, percent, tail, time, words } from "../lib/format";
+import { full, length, percent, plural, tail, time, words } from "../lib/format";
 import { jobsLink } from "../lib/search";
 import { Button, Copy, Meter, Pill, StateBadge } from "../ui/controls";
 import { Confirm } from "../ui/Dialog";
@@ -177,7 +177,7 @@ function ProgressCard({ job }: { job: Job }) {
 
 function Logs({ job }: { job: Job }) {
   return (
-    <Card title="Log" sub={job.logs.length > 0 ? `${job.logs.length} lines` : ""}>
+    <Card title="Log" sub={job.logs.length > 0 ? plural(job.logs.length, "line") : ""}>
       {job.logs.length === 0 ? (
         <p className="body faint">The task logged nothing.</p>
       ) : (

@@ -23,7 +23,7 @@ export function Overview() {
     <Page title="Overview" sub={<Sub overview={overview} />}>
       <States overview={overview} />
       <div className="cols">
-        <div className="span-8"><Flow overview={overview} window={window} setWindow={setWindow} /></div>
+        <div className="span-8 stretch"><Flow overview={overview} window={window} setWindow={setWindow} /></div>
         <div className="span-4 stretch"><Speed overview={overview} /></div>
         <div className="span-7"><QueueTable overview={overview} /></div>
         <div className="span-5"><Health overview={overview} /></div>
@@ -198,7 +198,7 @@ function Health({ overview }: { overview: View }) {
         <li>
           <span className="soft">Store</span>
           <span className="state cut" title={`${store.url}\n${store.can_lose}`}><Dot tone={slow ? "warn" : "good"} />{store.engine} {store.version}</span>
-          <span className="faint small" title="How long it took to answer a question about one job">{length(store.latency)}</span>
+          <span className="faint small" title="How long it took to answer a question about one job">{length(Math.max(store.latency, 0.0001))}</span>
         </li>
         <li>
           <span className="soft">Broker</span>

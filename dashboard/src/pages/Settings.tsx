@@ -15,7 +15,7 @@ export function Settings() {
         {groups(settings.data.settings as Record<string, unknown>).map(([name, entries]) => (
         <Card key={name} title={name} className="span-6">
           <dl className="body facts">
-            {entries.map(([key, value]) => [<dt key={`${key} t`}><code>{key}</code></dt>, <dd key={key}><code>{typeof value === "string" ? value : write(value)}</code></dd>])}
+            {entries.map(([key, value]) => [<dt key={`${key} t`}><code>{key}</code></dt>, <dd key={key}>{value === null ? <span className="faint">not set</span> : <code>{typeof value === "string" ? value : write(value)}</code>}</dd>])}
           </dl>
         </Card>
         ))}

@@ -18,7 +18,7 @@ export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
   const [, go] = useLocation();
   const refresh = useRefresh();
   const [task, setTask] = useState(from?.task ?? "");
-  const [payload, setPayload] = useState(from ? write(from.payload, 2) : "{}");
+  const [written, setPayload] = useState(from ? write(from.payload, 2) : null);
   const [queue, setQueue] = useState(from?.queue ?? "");
   const [priority, setPriority] = useState<string>(from?.priority ?? "medium");
   const [delay, setDelay] = useState("");
@@ -28,6 +28,7 @@ export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
   const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
   const known = tasks.find((one) => one.name === task);
+  const payload = written ?? (known?.payload_schema ? write(skeleton(known.payload_schema), 2) : "{}");
 
   const submit = async () => {
     setError(null);
@@ -75,11 +76,7 @@ export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
         required
         list={tasks.map((one) => one.name)}
         hint={known?.description}
-        onChange={(name) => {
-          setTask(name);
-          const schema = tasks.find((one) => one.name === name)?.payload_schema;
-          if (payload === "{}" && schema) setPayload(write(skeleton(schema), 2));
-        }}
+        onChange={setTask}
       />
       <Field label="Payload" hint={<Parameters schema={known?.payload_schema} />}>
         {(id) => (
@@ -106,19 +103,27 @@ export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
 }
 
 interface Schema {
+  $ref?: string;
+  $defs?: Record<string, Schema>;
   properties?: Record<string, { type?: string; default?: unknown }>;
   required?: string[];
 }
 
+/** The object that a schema describes: its own, or the definition that it points to. */
+function described(schema: unknown): Schema {
+  const { $ref, $defs, ...own } = (schema ?? {}) as Schema;
+  return ($ref && $defs?.[$ref.split("/").at(-1) ?? ""]) || own;
+}
+
 /** The required parameters of a task, with an empty value of their type. */
-function skeleton(schema: unknown): Record<string, unknown> {
-  const { properties = {}, required = [] } = schema as Schema;
+export function skeleton(schema: unknown): Record<string, unknown> {
+  const { properties = {}, required = [] } = described(schema);
   const blank: Record<string, unknown> = { string: "", integer: 0, number: 0, boolean: false, array: [], object: {} };
   return Object.fromEntries(required.map((name) => [name, blank[properties[name]?.type ?? "string"] ?? null]));
 }
 
 function Parameters({ schema }: { schema: unknown }) {
-  const { properties, required = [] } = (schema ?? {}) as Schema;
+  const { properties, required = [] } = described(schema);
   if (!properties) return null;
   const names = Object.entries(properties).map(([name, one]) => `${name}${required.includes(name) ? "" : "?"}: ${one.type ?? "any"}`);
   return <code>{names.join(", ")}</code>;
