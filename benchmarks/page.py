@@ -61,7 +61,11 @@ class Figure(msgspec.Struct, frozen=True):
     median: float
     worst: float
     event: float | None
-    """The longest event that the browser itself measured."""
+    """The longest event that the browser itself measured, in the middle round."""
+    page: float | None
+    """What the page's main thread used of a core."""
+    server: float | None
+    """What the server used of a core meanwhile, its one look a second included."""
 
 
 async def fill(store: Store, clock: Clock, jobs: int) -> None:
@@ -152,15 +156,19 @@ def table(many: Sequence[Figure], few: Sequence[Figure]) -> str:
             [
                 f"{one.median:.0f}",
                 f"{one.worst:.0f}",
-                "–" if one.event is None else f"{one.event:.0f}",
+                *(_or_dash(figure) for figure in (one.event, one.page, one.server)),
                 f"{other.median:.0f}",
                 f"{one.median / other.median:.2f}",
             ],
         )
         for one, other in zip(many, few, strict=True)
     ]
-    head = ["", "median (ms)", "worst (ms)", "Event Timing, worst (ms)", f"{FEW:,} jobs (ms)"]
+    head = ["", "median", "worst", "Event Timing", "CPU page", "CPU server", f"{FEW:,} jobs"]
     return report.markdown([*head, "ratio"], rows)
+
+
+def _or_dash(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.0f}"
 
 
 async def _make(store: str, jobs: int) -> float:

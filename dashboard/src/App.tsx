@@ -2,7 +2,7 @@
 import { lazy, Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 import { logOut, useMay, useMe } from "./api/session";
-import { setPaused, start, useLive, type Feed, type Live } from "./api/live";
+import { isPaused, setPaused, start, useLive, type Feed, type Live } from "./api/live";
 import { brief, short } from "./lib/format";
 import { PLACES } from "./lib/places";
 import { useShortcuts } from "./lib/shortcuts";
@@ -27,8 +27,8 @@ const Audit = lazy(() => import("./pages/Audit").then((m) => ({ default: m.Audit
 const Settings = lazy(() => import("./pages/Settings").then((m) => ({ default: m.Settings })));
 
 
+/** Follows nothing live itself: a frame a second must not draw the whole page again. */
 export function App() {
-  const live = useLive();
   const [theme, setTheme] = useTheme();
   const [open, setOpen] = useState<"help" | "palette" | null>(null);
   const [location, go] = useLocation();
@@ -41,15 +41,15 @@ export function App() {
     "?": () => setOpen("help"),
     "mod+k": () => setOpen("palette"),
     t: () => setTheme(next(theme)),
-    p: () => setPaused(live.feed !== "paused"),
+    p: () => setPaused(!isPaused()),
     ...Object.fromEntries(places.map(({ key, path }) => [`g ${key}`, () => go(path)])),
   });
   return (
     <div className="shell">
       <a className="skip" href="#content">Skip to the content</a>
-      <Side places={places} live={live} theme={theme} setTheme={setTheme} onSearch={() => setOpen("palette")} onHelp={() => setOpen("help")} />
+      <Side places={places} theme={theme} setTheme={setTheme} onSearch={() => setOpen("palette")} onHelp={() => setOpen("help")} />
       <main className="main" id="content" tabIndex={-1}>
-        <FeedBanner live={live} />
+        <FeedBanner />
         <Suspense fallback={<div className="page"><Bones /></div>}>
           {closed ? <Closed first={places[0]?.path} /> : <Switch>
             <Route path="/" component={Overview} />
@@ -107,10 +107,11 @@ function useTheme(): [Theme, (theme: Theme) => void] {
   return [theme, change];
 }
 
-function Side(props: { places: typeof PLACES; live: Live; theme: Theme; setTheme: (theme: Theme) => void; onSearch: () => void; onHelp: () => void }) {
+function Side(props: { places: typeof PLACES; theme: Theme; setTheme: (theme: Theme) => void; onSearch: () => void; onHelp: () => void }) {
   const [location] = useLocation();
   const [open, setOpen] = useState(false);
-  const { places, theme, live } = props;
+  const live = useLive();
+  const { places, theme } = props;
   const me = useMe().data;
   return (
     <header className={open ? "side open" : "side"}>
@@ -183,7 +184,8 @@ function FeedState({ live }: { live: Live }) {
   );
 }
 
-function FeedBanner({ live }: { live: Live }) {
+function FeedBanner() {
+  const live = useLive();
   const silent = brief(live.silent / 1000);
   if (live.feed === "trouble") {
     return <Banner tone="bad">The server answers, its store does not: {live.trouble}</Banner>;

@@ -50,7 +50,12 @@ def drive(name: str, store: str) -> None:
         [
             "/usr/bin/env",
             *(f"{key}={value}" for key, value in environment.items()),
-            *(str(ROOT / "scripts" / "node"), "--test", "--test-reporter=spec", "--test-concurrency=1"),
+            *(
+                str(ROOT / "scripts" / "node"),
+                "--test",
+                "--test-reporter=spec",
+                "--test-concurrency=1",
+            ),
             str(BROWSER / f"{name}.test.mjs"),
         ],
         cwd=DASHBOARD,

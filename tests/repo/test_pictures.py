@@ -1,4 +1,4 @@
-"""The pictures of the dashboard: each is shown, each that is shown is there, and they stay small."""
+"""The pictures of the dashboard: each that is shown is there, and they stay small."""
 
 import re
 

@@ -109,10 +109,9 @@ function Question({ kind, worker, onClose }: Ask & { onClose: () => void }) {
   const refresh = useRefresh();
   const path = { worker: worker.id };
   const run = async () => {
-    if (kind === "drain") await post("/api/v1/workers/{worker}/drain", { path });
-    else if (kind === "stop") await post("/api/v1/workers/{worker}/stop", { path });
-    else await request("delete", "/api/v1/workers/{worker}", { path });
-    toast(kind === "drain" ? `${worker.name} drains` : kind === "stop" ? `${worker.name} was told to stop` : `${worker.name} was declared dead`);
+    const { answer } = await (kind === "drain" ? post("/api/v1/workers/{worker}/drain", { path }) : kind === "stop" ? post("/api/v1/workers/{worker}/stop", { path }) : request("delete", "/api/v1/workers/{worker}", { path }));
+    // One that was heard meanwhile is not dead: it drains.
+    toast(answer === "removed" ? `${worker.name} was declared dead` : kind === "stop" ? `${worker.name} was told to stop` : `${worker.name} drains`);
     refresh("workers", "jobs");
   };
   const text = {
