@@ -4,6 +4,7 @@ What a screen shows and does is looked at on both engines; what no store can cha
 around the screens and what becomes of markup, on one. Each file has a store of its own.
 """
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import page as benchmark
+from stoker.connect import open_store
+from stoker.core.clock import SystemClock
+from stoker.core.lifecycle import State
 from tests.servers.postgres import shared_schemas
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +37,19 @@ def test_the_page_on_sqlite(name: str, tmp_path: Path) -> None:
 def test_the_page_on_postgresql(name: str) -> None:
     with shared_schemas().borrow() as store:
         drive(name, store)
+
+
+async def test_how_soon_the_page_answers_is_measured(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/stoker.db"
+    async with open_store(url) as store:
+        await benchmark.fill(store, SystemClock(), 8_000)
+        counts = await store.counts()
+    states = {tally.state for tally in counts.tallies if tally.count}
+    assert states >= {State.QUEUED, State.SCHEDULED, State.COMPLETED, State.DEAD_LETTER}
+    figures = await asyncio.to_thread(benchmark.measure, url, 1)
+    table = benchmark.table(figures, figures)
+    assert all(f"| {what}" in table for what in ("overview: first paint", "filter", "open a job"))
+    assert all(figure.median > 0 for figure in figures)
 
 
 def test_no_file_of_the_browser_is_left_out() -> None:
