@@ -102,7 +102,8 @@ test("jobs: a count that stopped is marked as one", async () => {
   for (let n = 0; n < 10; n += 1) assert.equal((await system.api("POST", "/jobs/batch", { jobs })).status, 201);
   await system.submit("echo", {}, { delay: "3h", queue: "crowd", tenant: "crowd" });
   await screen.open("/jobs?q=tenant%3Acrowd");
-  await screen.see("10,000+ match");
+  // It stops at ten thousand, or sooner when that takes long.
+  await screen.see(/^[\d,]+\+ match/);
   await screen.open("/jobs?q=queue%3Acrowd");
   await screen.see("10,001 match");
   await system.api("DELETE", "/queues/crowd/jobs");
@@ -288,9 +289,10 @@ test("the server restarts while the page is open: a banner, what was seen stays,
   await second.page.locator(".feed.live").waitFor();
   assert.equal(await page.getByRole("alert").count(), 0);
   const cell = page.locator(".states a", { hasText: "scheduled" }).locator(".figure");
-  const was = Number(await cell.textContent());
+  const shown = async () => Number((await cell.textContent()).replaceAll(",", ""));
+  const was = await shown();
   await system.submit("echo", {}, { delay: "1h", queue: "afterwards" });
-  await until("the page counts again without a reload", async () => Number(await cell.textContent()) === was + 1);
+  await until("the page counts again without a reload", async () => (await shown()) === was + 1);
   await second.page.getByRole("cell", { name: "afterwards" }).waitFor();
   // The browser itself notes that a connection was refused; nothing else may be wrong.
   const cut = /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/;

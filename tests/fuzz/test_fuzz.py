@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.measured import measured
+
 FUZZER = Path(__file__).parent / "fuzz_frames.py"
 
 
 def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, FUZZER, "-runs=20000", "-rss_limit_mb=512", "-seed=1", tmp_path],
+        measured([sys.executable, FUZZER, "-runs=20000", "-rss_limit_mb=512", "-seed=1", tmp_path]),
         capture_output=True,
         text=True,
         timeout=120,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.measured import measured
 from tests.workers_c.program import BUILD, FOLDER, build
 
 SECONDS = 5
@@ -21,11 +22,13 @@ def test_a_fuzzer_finds_nothing_in_its_corpus_and_a_moment_beyond(
     corpus = FOLDER / "fuzz" / "corpus" / name
     known = len(list(corpus.iterdir()))
     done = subprocess.run(
-        [
-            str(BUILD / "fuzz" / name),
-            *(f"-max_total_time={SECONDS}", "-rss_limit_mb=1024", "-max_len=20000"),
-            *("-print_final_stats=1", str(tmp_path), str(corpus)),
-        ],
+        measured(
+            [
+                BUILD / "fuzz" / name,
+                *(f"-max_total_time={SECONDS}", "-rss_limit_mb=1024", "-max_len=20000"),
+                *("-print_final_stats=1", tmp_path, corpus),
+            ]
+        ),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.measured import measured
 from tests.unit.tasks.pictures import Shape, hostile_pngs, hostile_ppms, png_of, raw_of
 from tests.workers_c.program import FOLDER, ROOT, build
 
@@ -45,11 +46,13 @@ def test_a_short_run_finds_nothing(tmp_path: Path, kind: str) -> None:
     found = tmp_path / "found"
     found.mkdir()
     done = subprocess.run(
-        [
-            FOLDER / "build" / "fuzz" / f"fuzz_{kind}",
-            *("-runs=20000", "-seed=1", "-max_len=4096", "-rss_limit_mb=1024", "-timeout=20"),
-            *(found, tmp_path / "seeds"),
-        ],
+        measured(
+            [
+                FOLDER / "build" / "fuzz" / f"fuzz_{kind}",
+                *("-runs=20000", "-seed=1", "-max_len=4096", "-rss_limit_mb=1024", "-timeout=20"),
+                *(found, tmp_path / "seeds"),
+            ]
+        ),
         capture_output=True,
         text=True,
         timeout=500,

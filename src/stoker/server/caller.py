@@ -59,7 +59,7 @@ class Caller:
         self.identity: Identity = request.scope[IDENTITY]
         self.actor = _actor(request, self.identity)
         if request.scope["query_string"]:
-            _refuse_unknown(request)
+            _check_query(request)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -185,11 +185,16 @@ def _check_text(data: bytes, value: Any) -> None:
         ) from None
 
 
-def _refuse_unknown(request: Request) -> None:
-    known: Mapping[str, frozenset[str]] = request.app.parameters
+def _check_query(request: Request) -> None:
+    """Refuse what is unknown, and what is given twice where one would be passed over."""
+    known: Mapping[str, Mapping[str, bool]] = request.app.parameters
     route = request.scope["route"].path_format
-    allowed = known.get(f"{request.method} {route}", frozenset())
-    unknown = sorted(set(request.query_params) - allowed)
+    allowed = known.get(f"{request.method} {route}", {})
+    unknown = sorted(set(request.query_params) - allowed.keys())
     if unknown:
         expected = f"known are {', '.join(sorted(allowed))}" if allowed else "there is none here"
         raise InvalidQuery(f"the parameter {unknown[0][:100]!r} is unknown; {expected}")
+    for name, repeats in allowed.items():
+        times = len(request.query_params.getlist(name))
+        if times > 1 and not repeats:
+            raise InvalidQuery(f"the parameter {name!r} is given {times} times; give it once")

@@ -200,15 +200,21 @@ def _mark_moments(schema: Any) -> None:
                 option["format"] = "date-time"
 
 
-def parameters(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """Return the names of the query parameters by ``"METHOD /path"``."""
+def parameters(document: Mapping[str, Any]) -> dict[str, dict[str, bool]]:
+    """Return by ``"METHOD /path"`` the query parameters, and whether each may be repeated."""
     return {
-        f"{method.upper()} {path}": frozenset(
-            p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"
-        )
+        f"{method.upper()} {path}": {
+            p["name"]: _is_list(p["schema"])
+            for p in operation.get("parameters", ())
+            if p["in"] == "query"
+        }
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
+
+
+def _is_list(schema: Mapping[str, Any]) -> bool:
+    return any(one.get("type") == "array" for one in (schema, *schema.get("anyOf", ())))
 
 
 def _one_of(schemas_: list[dict[str, Any]]) -> dict[str, Any]:

@@ -72,8 +72,8 @@ class Api(FastAPI):
         return self.openapi_schema
 
     @cached_property
-    def parameters(self) -> dict[str, frozenset[str]]:
-        """The names of the query parameters by ``"METHOD /path"``."""
+    def parameters(self) -> dict[str, dict[str, bool]]:
+        """By ``"METHOD /path"`` the query parameters, and whether each may be repeated."""
         return parameters(self.openapi())
 
 

@@ -194,6 +194,12 @@ async def test_an_unknown_parameter_is_refused_wherever_it_stands(ask: Asking) -
     assert "there is none here" in error["message"]
 
 
+async def test_a_parameter_for_one_value_is_refused_when_it_is_repeated(ask: Asking) -> None:
+    answer = await ask.raw("GET", "/dead-letters?worker=a&worker=b")
+    assert "'worker' is given 2 times" in answer.refused(422, "invalid_query")["message"]
+    assert (await ask.raw("GET", "/jobs?queue=a&queue=b")).status == 200
+
+
 async def test_a_mistake_of_ours_is_told_as_one_and_logged_once(
     ask: Asking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
