@@ -123,7 +123,8 @@ class Breaker:
                 recovered = partial(self._has_recovered, incident.worker, goal)
                 await self._until(recovered, f"work goes on after {fault}")
 
-    async def _is_idle(self) -> bool:
+    async def is_idle(self) -> bool:
+        """Whether the store has nothing to run now, as far as it answers."""
         try:
             tallies = (await self._store.counts()).tallies
         except StokerError:
@@ -144,7 +145,7 @@ class Breaker:
         return self._effects() >= effects
 
     async def _has_recovered(self, worker: str, effects: int) -> bool:
-        if self._effects() < effects and not await self._is_idle():
+        if self._effects() < effects and not await self.is_idle():
             return False
         ledger = self._herd.ledger
         cut = {job for (job, _), line in ledger.open.items() if line.worker == worker}

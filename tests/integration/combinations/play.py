@@ -193,8 +193,9 @@ class Play:
         return sessions >= {worker.name for worker in self.herd.workers}
 
     async def _has_room(self, breaker: Breaker) -> bool:
-        if breaker.seeks_victim and not self.herd.busy():
-            # A server that takes long to come back let them finish all that was at hand.
+        if breaker.seeks_victim and not self.herd.busy() and await breaker.is_idle():
+            # A server that takes long to come back let them finish all that was at hand: the next
+            # batch, and no more, for what is kept is needed at the last fault.
             return True
         most = breaker.next_after + AHEAD
         if breaker.next_after < math.inf:
