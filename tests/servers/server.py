@@ -6,6 +6,7 @@ what is needed.
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Self
 
 STOP_WITHIN = 30.0
+_LOWEST = 11_000
+"""Ports below have owners, and browsers refuse some of them."""
+_EPHEMERAL = 32_768
 
 
 class Server(ABC):
@@ -158,11 +162,19 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    """Return a port of 127.0.0.1 that nobody listens on now.
+
+    Not one of those that the system gives to whoever connects somewhere: a connection could have it
+    before the server does, or while the server is down. And by real chance: tests that run beside
+    each other have the same seed.
+    """
+    span = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    end = max(int(span.read_text().split()[0]) if span.exists() else 0, _EPHEMERAL)
+    while True:
+        number = _LOWEST + secrets.randbelow(end - _LOWEST)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", number))
+            return number
 
 
 def accepts(port: int) -> bool:
