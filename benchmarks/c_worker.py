@@ -10,7 +10,6 @@ of the processor that worker and server used for a thousand jobs: it says who wa
 import argparse
 import asyncio
 import contextlib
-import re
 import signal
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ import psutil  # type: ignore[import-untyped]
 
 from benchmarks import measures, report, workers
 from benchmarks.measures import Sizes
+from benchmarks.servers import GATEWAY, cpu, serving
 from benchmarks.tasks import app
 from stoker.core.job import SessionState
 
@@ -37,7 +37,6 @@ LOOK_EVERY = 0.05
 MEGABYTE = 1024 * 1024
 C_WORKER = workers.ROOT / "workers" / "c"
 KINDS = ("c", "python")
-_ADDRESS = re.compile(rb"come in at tcp://127\.0\.0\.1:(\d+)")
 
 
 @dataclass
@@ -69,7 +68,7 @@ async def measure(store: str, *, rounds: int, drained: int) -> dict[str, Figures
     app.configure(msgspec.structs.replace(app.settings, store=store))
     sizes = Sizes(drained=drained, concurrency=CONCURRENCY)
     found = {kind: Figures() for kind in KINDS}
-    async with app, _server(store) as (server, port):
+    async with app, serving(store, "--gateway-port", "0", says=GATEWAY) as (server, port):
         for number in range(rounds):
             for kind in KINDS if number % 2 == 0 else reversed(KINDS):
                 async with _worker(kind, port) as worker:
@@ -80,7 +79,7 @@ async def measure(store: str, *, rounds: int, drained: int) -> dict[str, Figures
 async def _round(
     worker: psutil.Process, server: psutil.Process, sizes: Sizes, figures: Figures
 ) -> None:
-    used, lent = _cpu(worker), _cpu(server)
+    used, lent = cpu(worker), cpu(server)
     weighing = _Scales(worker)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(weighing.run())
@@ -89,8 +88,8 @@ async def _round(
     # The submits go to the store itself: all that these two did belongs to the drain.
     took = sizes.drained / rate
     figures.rates.append(rate)
-    figures.worker_cpu.append((_cpu(worker) - used) / took)
-    figures.server_cpu.append((_cpu(server) - lent) / took)
+    figures.worker_cpu.append((cpu(worker) - used) / took)
+    figures.server_cpu.append((cpu(server) - lent) / took)
     figures.memory.append(weighing.most)
 
 
@@ -114,46 +113,6 @@ def _pss(process: psutil.Process) -> int:
     with contextlib.suppress(psutil.Error):
         return int(process.memory_full_info().pss)
     return 0
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-@asynccontextmanager
-async def _server(store: str) -> AsyncIterator[tuple[psutil.Process, int]]:
-    """Run a server with a gateway on a free port; yield it once it listens."""
-    command = [sys.executable, "-m", "stoker", "server", "--app", "benchmarks.tasks:app"]
-    command += ["--store", store, "--port", "0", "--gateway-port", "0", "--no-keeper"]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=workers.ROOT, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(STARTS_WITHIN):
-            port = await _port_of(process)
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(_swallow(process))
-            yield psutil.Process(process.pid), port
-            reading.cancel()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(STARTS_WITHIN):
-            await process.wait()
-
-
-async def _port_of(process: asyncio.subprocess.Process) -> int:
-    said = b""
-    while process.stderr is not None and (line := await process.stderr.readline()):
-        said += line
-        if found := _ADDRESS.search(line):
-            return int(found[1])
-    raise RuntimeError(f"the server did not start:\n{said.decode(errors='replace')}")
-
-
-async def _swallow(process: asyncio.subprocess.Process) -> None:
-    while process.stderr is not None and await process.stderr.readline():
-        pass
 
 
 @asynccontextmanager

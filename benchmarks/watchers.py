@@ -8,8 +8,6 @@ machine does meets both. What is shown is the median of the rounds' ratios.
 
 import argparse
 import asyncio
-import re
-import signal
 import statistics
 import sys
 import tempfile
@@ -19,18 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 
 from benchmarks import measures, report, workers
 from benchmarks.measures import Sizes
+from benchmarks.servers import cpu, serving
 from benchmarks.tasks import app
 
 STREAMS = 50
 ROUNDS = 9
 DRAINED = 60_000
 CONCURRENCY = 100
-STARTS_WITHIN = 30.0
-_ADDRESS = re.compile(rb"listens on http://127\.0\.0\.1:(\d+)")
 
 
 @dataclass
@@ -51,64 +47,25 @@ class Figures:
         return statistics.median(w / a for w, a in zip(self.watched, self.alone, strict=True))
 
 
-@dataclass
-class Server:
-    """A server in a process of its own."""
-
-    port: int
-    process: psutil.Process
-
-    def cpu(self) -> float:
-        """Return the seconds that it has used of a core."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
-
 async def measure(store: str, *, streams: int, rounds: int, drained: int) -> Figures:
     """Drain by turns with nobody watching and with open streams."""
     app.configure(msgspec.structs.replace(app.settings, store=store))
     sizes = Sizes(drained=drained, concurrency=CONCURRENCY)
     figures = Figures()
-    async with app, workers.processes(app, 1, concurrency=CONCURRENCY), _server(store) as server:
+    crew = workers.processes(app, 1, concurrency=CONCURRENCY)
+    async with app, crew, serving(store) as (server, port):
         await measures.drain(app, sizes)
         for number in range(rounds):
             for is_watched in (number % 2 == 0, number % 2 == 1):
                 if is_watched:
-                    async with _watching(server.port, streams, figures):
-                        used, began = server.cpu(), app.clock.monotonic()
+                    async with _watching(port, streams, figures):
+                        used, began = cpu(server), app.clock.monotonic()
                         figures.watched.append(await measures.drain(app, sizes))
                     took = app.clock.monotonic() - began
-                    figures.busy.append((server.cpu() - used) / took)
+                    figures.busy.append((cpu(server) - used) / took)
                 else:
                     figures.alone.append(await measures.drain(app, sizes))
     return figures
-
-
-@asynccontextmanager
-async def _server(store: str) -> AsyncIterator[Server]:
-    """Run a server on a free port; yield it once it listens."""
-    command = [sys.executable, "-m", "stoker", "server", "--app", "benchmarks.tasks:app"]
-    command += ["--store", store, "--port", "0", "--no-keeper"]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=workers.ROOT, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(STARTS_WITHIN):
-            port = await _port_of(process)
-        yield Server(port, psutil.Process(process.pid))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(STARTS_WITHIN):
-            await process.communicate()
-
-
-async def _port_of(process: asyncio.subprocess.Process) -> int:
-    said = b""
-    while process.stderr is not None and (line := await process.stderr.readline()):
-        said += line
-        if found := _ADDRESS.search(line):
-            return int(found[1])
-    raise RuntimeError(f"the server did not start:\n{said.decode(errors='replace')}")
 
 
 @asynccontextmanager
