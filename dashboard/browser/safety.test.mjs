@@ -135,9 +135,11 @@ test("not even if every text of every answer is markup: names of workers, queues
   await page.keyboard.press("Control+k");
   await page.getByRole("option", { name: MARKUP }).first().waitFor();
   await page.keyboard.press("Escape");
-  await page.keyboard.press("g");
-  await page.keyboard.press("j");
+  await screen.dialog.waitFor({ state: "detached" });
+  await screen.open("/jobs");
+  await page.getByRole("combobox").first().waitFor();
   await page.keyboard.press("/");
+  await page.waitForFunction(() => document.activeElement?.id === "search");
   await page.keyboard.type("queue:");
   await page.getByRole("option", { name: MARKUP }).first().waitFor();
   await inert(page, "suggestions");

@@ -15,7 +15,7 @@ export function useShortcuts(keys: Record<string, () => void>): void {
   });
   useEffect(() => {
     let before = "";
-    let at = 0;
+    let at = -PAUSE;
     const press = (event: KeyboardEvent) => {
       if (event.altKey || event.isComposing) return;
       const mod = event.ctrlKey || event.metaKey;
@@ -24,9 +24,10 @@ export function useShortcuts(keys: Record<string, () => void>): void {
         return;
       }
       if (typing(event.target) || document.querySelector("dialog[open]")) return;
-      const pair = Date.now() - at < PAUSE ? latest.current[`${before} ${event.key}`] : undefined;
+      // The hand's time, not the page's: a busy page hears both keys late.
+      const pair = event.timeStamp - at < PAUSE ? latest.current[`${before} ${event.key}`] : undefined;
       before = event.key;
-      at = Date.now();
+      at = event.timeStamp;
       run(pair ?? latest.current[event.key], event);
     };
     window.addEventListener("keydown", press);
