@@ -116,15 +116,15 @@ class Ringer:
             The asked queues in which nothing was left.
         """
         dry = _dry(answer, queues, want)
-        ready = self._settled(settlements, answer.settled) if settlements else ()
+        ready = self._settled(settlements, answer.settled) if settlements else {}
         mine = self.mine
         for lease in answer.leased:
             mine[lease.id] = (lease.queue, lease.workflow_id is not None)
         if answer.leased:
             self._save(SHARE * len(answer.leased))
             self._forget()
-        for queue in ready:
-            if queue not in dry:
+        for queue, is_seen in ready.items():
+            if not (is_seen and queue in dry):
                 self.look(queue)
         return dry
 
@@ -201,16 +201,20 @@ class Ringer:
 
     def _settled(
         self, settlements: Sequence[Settlement], answers: Sequence[Settled]
-    ) -> Collection[str]:
-        """Return the queues in which the outcomes may have made jobs ready."""
-        ready: dict[str, None] = {}
+    ) -> Mapping[str, bool]:
+        """Return the queues in which the outcomes may have made jobs ready.
+
+        With each, whether the same exchange could lease them: one that is repeated after no time
+        is due, and promoted by the next exchange.
+        """
+        ready: dict[str, bool] = {}
         flows = 0
         for settlement, answer in zip(settlements, answers, strict=True):
             queue, in_flow = self.mine.get(settlement.id, ("", False))
             if answer is not Settled.OK or not queue:
                 continue
             if _lives_on(settlement):
-                ready[queue] = None
+                ready[queue] = ready.get(queue, True) and settlement.outcome in _AGAIN
                 self._save(1.0)
             elif in_flow:
                 flows += 1

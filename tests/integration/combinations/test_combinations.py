@@ -119,6 +119,33 @@ async def test_redis_with_kafka_keeps_its_promises_while_both_are_killed(
         await prove(site, tmp_path)
 
 
+async def test_postgresql_with_kafka_keeps_its_promises_while_both_are_killed(
+    tmp_path: Path, prove: Prove
+) -> None:
+    kafka = KafkaServer()
+    with Postgres() as server:
+        behind = postgres_site(server)
+        with with_broker(behind, "kafka", kafka, kafka.url) as site:
+            await prove(site, tmp_path)
+
+
+async def test_sqlite_with_kafka_keeps_its_promises_while_it_is_killed(
+    tmp_path: Path, prove: Prove
+) -> None:
+    kafka = KafkaServer()
+    behind = sqlite_site(tmp_path)
+    with with_broker(behind, "kafka", kafka, kafka.url) as site:
+        await prove(site, tmp_path)
+
+
+async def test_sqlite_with_rabbitmq_keeps_its_promises_while_it_is_killed(
+    tmp_path: Path, prove: Prove
+) -> None:
+    rabbit = RabbitMQ()
+    with with_broker(sqlite_site(tmp_path), "amqp", rabbit, rabbit.url) as site:
+        await prove(site, tmp_path)
+
+
 async def test_workers_behind_a_server_lose_nothing_over_sqlite(
     tmp_path: Path, prove: Prove
 ) -> None:

@@ -116,6 +116,21 @@ class TestLooking:
         assert [job.id for job in answer.leased] == [lease.id]
         assert tower.rings == []
 
+    async def test_a_retry_that_is_due_at_once_rings_though_its_exchange_saw_all_that_was_ready(
+        self, hand: Hand, tower: Tower
+    ) -> None:
+        lease = await hand.take(await hand.put())
+        tower.rings.clear()
+        answer = await hand.store.exchange(
+            "w1",
+            [settlement(lease, Outcome.FAILED, retry_in=0.0)],
+            queues={"default": 9},
+            want=9,
+            nonce=hand.clock.new_nonce(),
+        )
+        assert not answer.leased
+        assert [(ring.queue, ring.ids) for ring in tower.rings] == [("default", ())]
+
     async def test_a_retry_that_is_due_later_rings_nobody_yet(
         self, hand: Hand, tower: Tower
     ) -> None:
