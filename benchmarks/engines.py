@@ -246,18 +246,7 @@ async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
     """Measure and print the parts that are asked for."""
     async with stores() as (server, folder):
         if "backlog" in parts:
-            lease = f"exchange of {much.batch}, ms"
-            rows = [
-                (
-                    "sqlite",
-                    await backlog(
-                        f"sqlite:///{folder}/few.db", f"sqlite:///{folder}/many.db", much
-                    ),
-                ),
-                ("postgresql", await backlog(server.url("few"), server.url("many"), much)),
-            ]
-            head = ["", f"{lease}, {FEW:,} queued", f"{much.many:,} queued", "ratio", "a page, ms"]
-            print(f"\n{report.markdown(head, rows)}")
+            print(f"\n{await _backlogs(server, folder, much)}")
         if "drain" in parts:
             with others(folder) as more:
                 urls = {
@@ -272,6 +261,20 @@ async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
             head = ["", "table", "live", "dead", "MB", "autovacuums"]
             print(f"\n{report.markdown(head, [(row[0], row[1:]) for row in rows_of])}")
             print("\n".join(facts))
+
+
+async def _backlogs(server: Postgres, folder: Path, much: Much) -> str:
+    """Return the table of the backlogs of each durable store."""
+    with RedisServer(fsync="always") as redis:
+        pairs = {
+            "sqlite": [f"sqlite:///{folder}/{name}.db" for name in ("few", "many")],
+            "postgresql": [server.url(name) for name in ("few", "many")],
+            "redis": [f"{redis.url}?namespace={name}" for name in ("few", "many")],
+        }
+        rows = [(name, await backlog(few, many, much)) for name, (few, many) in pairs.items()]
+    lease = f"exchange of {much.batch}, ms"
+    head = ["", f"{lease}, {FEW:,} queued", f"{much.many:,} queued", "ratio", "a page, ms"]
+    return report.markdown(head, rows)
 
 
 def main() -> int:

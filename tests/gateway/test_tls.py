@@ -1,6 +1,5 @@
 """TLS and client certificates: who is let in, as whom, and what everybody else is told."""
 
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,11 +22,10 @@ from stoker.core.job import SessionSpec
 from stoker.settings import GatewayClient, GatewaySettings, Secret
 from stoker.stores.memory import MemoryStore
 from stoker.stores.remote import RemoteStore
-from tests.gateway.certificates import Office, Pair
+from tests.gateway.certificates import LOCAL, Office, Pair
 from tests.gateway.peer import peer
 from tests.gateway.site import Site, tcp_site
 
-LOCAL = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
 CLIENTS = {
     "press.example": GatewayClient(queues=("print",)),
     "spiffe://yard/boss": GatewayClient(scope="full"),
