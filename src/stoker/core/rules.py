@@ -13,7 +13,7 @@ DEADLINE_GRACE = 5.0
 limit first, and knows more about it."""
 CONFIRM_SHARE = 0.5
 """Share of the session's time to live after which an assigned job that its session does not name
-in a beat counts as never delivered."""
+in a beat, though it was leased before the last one, counts as never delivered."""
 SESSION_KEEP = 86_400.0
 """Seconds for which ended sessions stay listed."""
 UNCOUNTED = frozenset({Outcome.SNOOZED, Outcome.RELEASED})

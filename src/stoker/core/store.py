@@ -175,7 +175,9 @@ class Store(Protocol):
         The first beat creates the session. ``held`` names **every** job that the session holds:
         those with ``ran_for`` become ``running``; progress, notes and log lines are kept. A job
         that the store thinks the session holds, that is not in ``held``, and that was leased
-        longer than half of ``ttl`` ago is released, uncounted: the lease's answer never arrived.
+        before the session's last beat and longer than half of ``ttl`` ago is released, uncounted:
+        the lease's answer never arrived. One beat alone proves nothing: it may have been written
+        before the answer came, and have waited for a store that stood still.
         ``state=LEFT`` says goodbye: what the session still holds is taken back as lost.
 
         Death is an act of the reaper, not a moment: a session that is late but was not declared

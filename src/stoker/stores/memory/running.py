@@ -228,8 +228,9 @@ def beat(world: World, spec: SessionSpec, held: Sequence[HeldJob], ttl: float) -
     actor = f"worker:{spec.name}"
     kept = dict.fromkeys(told.id for told in held if _report(world, session, told))
     named = {told.id for told in held}
+    before = min(session.seen_at, world.now - ttl * rules.CONFIRM_SHARE)
     for job in [job for job in session.held.values() if job.id not in named]:
-        if world.now - job.tries[-1].leased_at > ttl * rules.CONFIRM_SHARE:
+        if job.tries[-1].leased_at < before:
             # The answer to its lease never arrived: nobody ever held it.
             job.attempt -= 1
             finish(world, job, Outcome.RELEASED, actor=actor)

@@ -24,7 +24,7 @@ LOST = "lost"
 """How an attempt ended whose session is gone."""
 _WORKER_LOST = to_json(rules.WORKER_LOST)
 
-_FIND = "SELECT json_array(seq, state, command) FROM sessions WHERE id = ?"
+_FIND = "SELECT json_array(seq, state, command, seen_at) FROM sessions WHERE id = ?"
 _JOIN = """
     INSERT INTO sessions (id, name, state, started_at, seen_at, expires_at, spec)
     VALUES (?1, ?2, 'alive', ?3, ?3, ?3, ?4)"""
@@ -55,6 +55,7 @@ class _Session(msgspec.Struct, array_like=True, gc=False):
     seq: int
     state: str
     command: Command | None
+    seen_at: float
 
 
 class _Look(msgspec.Struct, array_like=True, gc=False):
@@ -162,7 +163,7 @@ def _join(tx: Transaction, spec: SessionSpec) -> _Session:
         host=spec.host,
         pid=spec.pid,
     )
-    return _Session(tx.db.last_insert_rowid(), SessionState.ALIVE.value, None)
+    return _Session(tx.db.last_insert_rowid(), SessionState.ALIVE.value, None, tx.now)
 
 
 def _renew(tx: Transaction, session: _Session, spec: SessionSpec, ttl: float, actor: str) -> None:
@@ -199,7 +200,7 @@ def _release_unnamed(
     tx: Transaction, session: _Session, named: set[str], ttl: float, actor: str
 ) -> None:
     """Take back leases whose answer never arrived, uncounted."""
-    before = tx.now - ttl * rules.CONFIRM_SHARE
+    before = min(session.seen_at, tx.now - ttl * rules.CONFIRM_SHARE)
     cards = tx.cards(_UNNAMED, session.seq, before, to_json(list(named)))
     if not cards:
         return

@@ -62,7 +62,9 @@ async def prepare_beat(hand: Hand) -> Call:
     """A job to report on, and one whose lease never arrived."""
     lease = await hand.take(await hand.put())
     await hand.take(await hand.put())
-    hand.clock.advance(TTL / 2 + 1)
+    hand.clock.advance(TTL / 3)
+    await hand.beat("w1", held=[lease])
+    hand.clock.advance(TTL / 3)
     told = held_job(lease, ran_for=1.0, progress=0.5, logs=(line(1), line(2)))
     return lambda store: store.beat(session_spec("w1"), [told], ttl=TTL)
 

@@ -248,9 +248,25 @@ class Reports(StoreSuite):
 class Undelivered(StoreSuite):
     """Leases whose answer never arrived."""
 
+    async def test_a_beat_from_before_the_lease_that_arrives_late_takes_nothing_back(
+        self, hand: Hand
+    ) -> None:
+        """A beat under way while the store stands still, behind the exchange that leased.
+
+        Its worker has the jobs, and has run them: they must not run again.
+        """
+        await hand.beat("w1")
+        hand.clock.advance(1)
+        lease = await hand.take(await hand.put())
+        hand.clock.advance(TTL)
+        await hand.beat("w1")
+        assert await hand.state(lease.id) is State.ASSIGNED
+        await hand.settle(lease, Outcome.COMPLETED)
+        assert await hand.state(lease.id) is State.COMPLETED
+
     async def test_a_lease_that_is_not_named_is_given_back_uncounted(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put())
-        hand.clock.advance(TTL / 2 + 1)
+        await time_to_confirm(hand)
         await hand.beat("w1")
         job = await hand.job(lease.id)
         assert (job.state, job.attempt, job.failed, job.lost) == (State.QUEUED, 0, 0, 0)
@@ -258,28 +274,37 @@ class Undelivered(StoreSuite):
 
     async def test_a_young_lease_that_is_not_named_is_left_alone(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put())
-        hand.clock.advance(TTL / 2 - 1)
-        await hand.beat("w1")
+        for _ in range(2):
+            hand.clock.advance(TTL / 4 - 1)
+            await hand.beat("w1")
         assert await hand.state(lease.id) is State.ASSIGNED
 
     async def test_a_lease_that_is_named_stays(self, hand: Hand) -> None:
         named, unnamed = [await hand.take(await hand.put()) for _ in range(2)]
-        hand.clock.advance(TTL / 2 + 1)
+        await time_to_confirm(hand)
         await hand.beat("w1", held=[named])
         assert await hand.states([named.id, unnamed.id]) == [State.ASSIGNED, State.QUEUED]
 
     async def test_a_beat_leaves_the_leases_of_other_sessions_alone(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put(), session="w2")
-        hand.clock.advance(TTL / 2 + 1)
+        await time_to_confirm(hand)
         await hand.beat("w1")
         assert await hand.state(lease.id) is State.ASSIGNED
 
     async def test_an_undelivered_lease_that_was_called_off_is_cancelled(self, hand: Hand) -> None:
         lease = await hand.take(await hand.put())
         await hand.store.cancel(JobQuery(ids=(lease.id,)))
-        hand.clock.advance(TTL / 2 + 1)
+        await time_to_confirm(hand)
         await hand.beat("w1")
         assert await hand.state(lease.id) is State.CANCELLED
+
+
+async def time_to_confirm(hand: Hand) -> None:
+    """Let as much time pass as a lease has to be named, with a beat in between as workers have."""
+    hand.clock.advance(TTL / 3)
+    for session in ("w1", "w2"):
+        await hand.beat(session)
+    hand.clock.advance(TTL / 3)
 
 
 class Commands(StoreSuite):

@@ -1000,6 +1000,7 @@ AS $$
 DECLARE
     v_now double precision;
     v_session record;
+    v_before double precision;
     v_mine bigint[];
     v_places bigint[];
     v_begun text[];
@@ -1011,7 +1012,7 @@ BEGIN
         PERFORM lock_graph();
     END IF;
     PERFORM lock_trail();
-    SELECT seq, state, command INTO v_session FROM sessions WHERE id = p_id FOR NO KEY UPDATE;
+    SELECT seq, state, command, seen_at INTO v_session FROM sessions WHERE id = p_id FOR NO KEY UPDATE;
     v_now := moment(p_now);
     IF v_session.seq IS NULL THEN
         INSERT INTO sessions (id, name, state, started_at, seen_at, expires_at, spec)
@@ -1022,7 +1023,7 @@ BEGIN
             VALUES (v_now, 'worker_joined', v_actor, p_name,
                     json_build_object('session', p_id, 'host', p_host, 'pid', p_pid)::text);
         END IF;
-        SELECT seq, state, command INTO v_session FROM sessions WHERE id = p_id
+        SELECT seq, state, command, seen_at INTO v_session FROM sessions WHERE id = p_id
         FOR NO KEY UPDATE;
     END IF;
     owned := '{}';
@@ -1065,14 +1066,15 @@ BEGIN
             l_at, l_attempts, l_messages);
     END IF;
     -- Leases whose answer never arrived go back, uncounted.
+    v_before := least(v_session.seen_at, v_now - p_ttl * p_share);
     IF EXISTS (SELECT 1 FROM live AS j WHERE j.session = v_session.seq AND j.state IN (3, 4)
-               AND v_now - j.leased_at > p_ttl * p_share AND NOT j.id = ANY (h_ids)) THEN
+               AND j.leased_at < v_before AND NOT j.id = ANY (h_ids)) THEN
         PERFORM 1 FROM live AS j WHERE j.session = v_session.seq AND j.state IN (3, 4)
         ORDER BY j.id FOR UPDATE;
         SELECT array_agg(ROW(j.seq, 'released', NULL, NULL, NULL, NULL, NULL, NULL)::ending)
         INTO v_ends FROM live AS j
         WHERE j.session = v_session.seq AND j.state IN (3, 4)
-          AND v_now - j.leased_at > p_ttl * p_share AND NOT j.id = ANY (h_ids);
+          AND j.leased_at < v_before AND NOT j.id = ANY (h_ids);
         IF v_ends IS NOT NULL THEN
             v_told := joined(v_told, end_attempts(v_now, v_actor, v_ends));
         END IF;

@@ -48,7 +48,7 @@ local function hear(session, told)
 end
 
 -- Takes back leases whose answer never arrived: nobody ever held those jobs.
-local function take_undelivered(session, named, ttl, actor)
+local function take_undelivered(session, named, before, actor)
   local unnamed = {}
   for _, k in ipairs(redis.call('SMEMBERS', W.p .. K.HELD .. session)) do
     if not named[k] then unnamed[#unnamed + 1] = k end
@@ -56,7 +56,7 @@ local function take_undelivered(session, named, ttl, actor)
   fetch(unnamed)
   for _, k in ipairs(unnamed) do
     local r = W.jobs[k]
-    if r[F.SESSION] and W.now - r[F.LEASED_AT] > ttl * X.CONFIRM_SHARE then
+    if r[F.SESSION] and r[F.LEASED_AT] < before then
       r[F.ATTEMPT] = r[F.ATTEMPT] - 1
       finish(k, O.RELEASED, actor)
     end
@@ -90,7 +90,7 @@ local function beat(keys, args)
       cancel[#cancel + 1] = held[i][1]
     end
   end
-  take_undelivered(id, named, ttl, actor)
+  take_undelivered(id, named, math.min(s[Z.SEEN_AT], W.now - ttl * X.CONFIRM_SHARE), actor)
   local before = s[Z.STATE]
   s[Z.NAME], s[Z.STATE], s[Z.SPEC] = name, state, spec
   s[Z.SEEN_AT], s[Z.EXPIRES_AT] = W.now, W.now + ttl
