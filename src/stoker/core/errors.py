@@ -29,7 +29,7 @@ A message says what was found, what was expected and what to do. Decisions are t
 or on ``code``, never on the text. A code once released keeps its meaning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 
@@ -55,6 +55,18 @@ class StokerError(Exception):
         super().__init__(message)
         self.message = message
         self.details: Mapping[str, Any] = details
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what lies below it, each once.
+
+    Drivers raise the same error again from what it had led to: such a chain has no end.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class UsageError(StokerError):

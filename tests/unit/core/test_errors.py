@@ -3,7 +3,7 @@
 import pytest
 
 from stoker.core import errors
-from stoker.core.errors import JobFailed, StokerError, error_classes, from_code
+from stoker.core.errors import JobFailed, StokerError, causes, error_classes, from_code
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
@@ -58,3 +58,13 @@ def test_signals_carry_what_the_task_asked_for() -> None:
     assert errors.Snooze("1d", "not today").delay == "1d"
     assert errors.Discard().message == "the task discarded the job"
     assert errors.Cancelled(job_id="j1").job_id == "j1"
+
+
+def test_what_lies_below_an_error_is_given_once_even_where_it_goes_round() -> None:
+    """As drivers leave it that raise an error again from what it led to."""
+    lost, reset, first = ConnectionError("lost"), ConnectionResetError("reset"), OSError("first")
+    lost.__cause__, reset.__context__ = reset, first
+    assert list(causes(lost)) == [lost, reset, first]
+    first.__context__ = lost
+    assert list(causes(lost)) == [lost, reset, first]
+    assert list(causes(None)) == []

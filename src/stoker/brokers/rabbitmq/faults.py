@@ -13,6 +13,7 @@ from aiormq.exceptions import (
 )
 
 from stoker.brokers.rabbitmq.address import Address
+from stoker.core.errors import causes
 
 LOST = (AMQPError, ChannelInvalidStateError, OSError, EOFError, TimeoutError)
 """All that ends a connection."""
@@ -20,9 +21,7 @@ LOST = (AMQPError, ChannelInvalidStateError, OSError, EOFError, TimeoutError)
 
 def describe(error: BaseException | None, address: Address) -> str:
     """Say why there is no connection, and what to do; without the password."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__ or cause.__context__
+    cause = next((e for e in causes(error) if isinstance(e, ssl.SSLError)), None)
     if cause is not None:
         return (
             f"RabbitMQ at {address.place} and this client do not agree on TLS ({cause}). The "

@@ -24,6 +24,7 @@ from stoker.core.errors import (
     Unauthenticated,
     Unavailable,
     Unsupported,
+    causes,
 )
 
 
@@ -160,12 +161,8 @@ def read_only(url: str) -> ReadOnlyStore:
 
 def _certificate(error: BaseException) -> str:
     """Return why a certificate was not believed; the driver wraps what TLS said."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-        cause = cause.__cause__ or cause.__context__
-    return ""
+    found = (e for e in causes(error) if isinstance(e, ssl.SSLCertVerificationError))
+    return next((cause.verify_message for cause in found), "")
 
 
 def _refused_login(error: BaseException, url: str) -> BackendError:

@@ -20,6 +20,7 @@ from stoker.core.errors import (
     ProtocolError,
     StokerError,
     Unavailable,
+    causes,
 )
 from stoker.core.wire.messages import (
     HELLO,
@@ -203,12 +204,7 @@ def _strange(address: Address, verb: str, status: int) -> StokerError:
 
 def _cause(error: BaseException) -> BaseException:
     """Return what lies below a library's error, where TLS says what it wanted."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return error
+    return next((cause for cause in causes(error) if isinstance(cause, OSError)), error)
 
 
 def _no_gateway(address: Address, why: str) -> NotAStore:
