@@ -119,6 +119,9 @@ def refuse_newer(address: Address, current: int) -> None:
 async def bring_to(line: Connection, schema: str, target: int) -> int:
     """Bring the layout to a version, step by step; return the version.
 
+    What is made from nothing is made in one transaction: whoever opens the store meanwhile must
+    not find half of it, and take it for an old layout.
+
     Raises:
         Unsupported: There is no such version.
     """
@@ -135,7 +138,9 @@ async def bring_to(line: Connection, schema: str, target: int) -> int:
             if current == target or current > latest(schema):
                 return current
             if current < target:
-                await _run(line, schema, known[current + 1].up)
+                last = target if current == 0 else current + 1
+                for number in range(current + 1, last + 1):
+                    await _run(line, schema, known[number].up)
             else:
                 await _run(line, schema, known[current].down)
 

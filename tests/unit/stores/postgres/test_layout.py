@@ -34,6 +34,18 @@ async def test_many_that_open_at_once_make_it_once(fresh_url: str) -> None:
     assert all(count.tallies == [] for count in counts)
 
 
+async def test_nobody_ever_sees_half_of_what_is_made_from_nothing(
+    server: Postgres, fresh_url: str
+) -> None:
+    """A program that opened the store between two steps took it for an old layout."""
+    name = schema_of(fresh_url)
+    await PostgresStore(fresh_url).migrate()
+    table = sql.Identifier(name, "layout")
+    with server.connect() as db:
+        made_by = db.execute(sql.SQL("SELECT DISTINCT xmin::text FROM {}").format(table)).fetchall()
+    assert len(made_by) == 1
+
+
 async def test_the_layout_goes_down_step_by_step_and_up_again(
     fresh_url: str, fake_clock: FakeClock
 ) -> None:
