@@ -27,6 +27,7 @@ from stoker.core.job import JobSpec, Leased, Outcome, SessionSpec, Settlement
 from stoker.core.lifecycle import State
 from stoker.core.records import MAX_PAGE, JobQuery
 from stoker.core.store import Store
+from stoker.stores.postgres.schema import migrations
 from tests.integration.combinations.site import TOKEN, Gateway
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
@@ -65,9 +66,10 @@ class Much:
 class Hand:
     """One session that settles what it holds and leases as much again."""
 
-    def __init__(self, store: Store, batch: int) -> None:
+    def __init__(self, store: Store, batch: int, *, tenant: str | None = None) -> None:
         self.store = store
         self._batch = batch
+        self._tenant = tenant
         self._clock = SystemClock()
         self._session = SessionSpec(id=self._clock.new_id(), name="bench")
         self._held: list[Leased] = []
@@ -81,7 +83,10 @@ class Hand:
         for start in range(0, count, MAX_PAGE):
             size = min(MAX_PAGE, count - start)
             await self.store.submit(
-                [JobSpec(id=self._clock.new_id(), task="nothing") for _ in range(size)]
+                [
+                    JobSpec(id=self._clock.new_id(), task="nothing", tenant=self._tenant)
+                    for _ in range(size)
+                ]
             )
 
     async def turn(self) -> float:
@@ -171,15 +176,48 @@ async def churn(
     return rows, [speed, purged]
 
 
-async def _in_turns(hands: Sequence[Hand], much: Much) -> list[list[float]]:
-    """Exchange with each hand in turn; return the seconds of each, warmed up."""
+async def searches(server: Postgres, much: Much, tenant: str | None) -> list[str]:
+    """Submit and exchange with and without the indexes for searches, in turns."""
+    names = [f"{name}_{tenant or 'none'}" for name in ("without", "with")]
+    async with open_store(server.url(names[0])) as bare, open_store(server.url(names[1])) as whole:
+        with server.connect() as db:
+            # The last steps of the layout, and it goes on without them: nothing else needs them.
+            [down] = [step.down for step in migrations(names[0]) if step.name == "searches"]
+            db.execute(f"BEGIN; {down} COMMIT".encode())
+        hands = [Hand(store, much.batch, tenant=tenant) for store in (bare, whole)]
+        for hand in hands:
+            await hand.begin()
+            await hand.fill(much.batch * CYCLES)
+        submits: list[list[float]] = [[], []]
+        exchanges = await _in_turns(hands, much, submits)
+    told: list[str] = []
+    for times in (submits, exchanges):
+        without, having = (statistics.median(kept) / MILLISECOND for kept in times)
+        told += [f"{without:.1f}", f"{having:.1f}", f"{having / without:.2f}"]
+    return told
+
+
+async def _in_turns(
+    hands: Sequence[Hand], much: Much, submits: Sequence[list[float]] | None = None
+) -> list[list[float]]:
+    """Exchange with each hand in turn; return the seconds of each, warmed up.
+
+    Args:
+        hands: Each on a store of its own.
+        much: How often.
+        submits: Takes the seconds of each hand's submits.
+    """
+    clock = SystemClock()
     times: list[list[float]] = [[] for _ in hands]
     for turn in range(much.turns + WARM_UP):
-        for hand, kept in zip(hands, times, strict=True):
+        for hand, kept, filled in zip(hands, times, submits or times, strict=True):
             taken = await hand.turn()
+            began = clock.monotonic()
             await hand.fill(much.batch)
             if turn >= WARM_UP:
                 kept.append(taken)
+                if submits is not None:
+                    filled.append(clock.monotonic() - began)
     return times
 
 
@@ -242,11 +280,27 @@ def others(folder: Path) -> Iterator[dict[str, str]]:
             gateway.close()
 
 
+async def _prices(server: Postgres, much: Much) -> str:
+    step = f"{much.batch} jobs, ms"
+    head = [
+        "",
+        *(f"submit {step}, bare", "with indexes for searches", "ratio"),
+        *(f"exchange {step}, bare", "with them", "ratio"),
+    ]
+    rows = [
+        (name, await searches(server, much, tenant))
+        for name, tenant in (("no tenant", None), ("a tenant each", "some"))
+    ]
+    return report.markdown(head, rows)
+
+
 async def run(sizes: Sizes, much: Much, parts: Iterable[str]) -> None:
     """Measure and print the parts that are asked for."""
     async with stores() as (server, folder):
         if "backlog" in parts:
             print(f"\n{await _backlogs(server, folder, much)}")
+        if "searches" in parts:
+            print(f"\n{await _prices(server, much)}")
         if "drain" in parts:
             with others(folder) as more:
                 urls = {
@@ -281,7 +335,7 @@ def main() -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="only show that everything runs")
-    parts = ("backlog", "drain", "churn")
+    parts = ("backlog", "searches", "drain", "churn")
     parser.add_argument("parts", nargs="*", default=parts, help=f"some of {', '.join(parts)}")
     given = parser.parse_args()
     sizes = Sizes.tiny() if given.tiny else Sizes()

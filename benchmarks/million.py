@@ -1,6 +1,6 @@
 """How long each page of the API takes when the store holds a million jobs.
 
-``python -m benchmarks.million [--jobs N] [--keep] [STORE]``. Fills an empty store (a store that
+``python -m benchmarks.million [--jobs N] [--postgresql | STORE]``. Fills an empty store (one that
 holds jobs already is measured as it is), then asks every route that reads, and the searches and
 changes that people make, without a network. What is shown is the median and the longest of some
 rounds, slowest first. A few jobs are rare, and the oldest of all: what looks for them meets the
@@ -9,6 +9,7 @@ worst case.
 
 import argparse
 import asyncio
+import contextlib
 import re
 import statistics
 import sys
@@ -38,6 +39,7 @@ from stoker.core.store import Store
 from stoker.server.access import Need, check_declared
 from stoker.server.http import make_server_app
 from stoker.settings import ServerSettings, Settings
+from tests.servers.postgres import Postgres
 
 JOBS = 1_000_000
 RARE = 20
@@ -242,14 +244,25 @@ def table(found: Sequence[Measured]) -> str:
     )
 
 
+def _store(stack: contextlib.ExitStack, *, postgresql: bool) -> str:
+    """Make an empty store for this run; return its URL."""
+    if postgresql:
+        server = stack.enter_context(contextlib.closing(Postgres(durable=False)))
+        server.start()
+        return server.url()
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stoker-bench-"))
+    return f"sqlite:///{Path(folder) / 'million.db'}?durability=fast"
+
+
 def main() -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.million", description=__doc__)
     parser.add_argument("store", nargs="?", help="URL of a store; an SQLite of its own by default")
     parser.add_argument("--jobs", type=int, default=JOBS)
+    parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL of its own")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stoker-bench-") as folder:
-        store = given.store or f"sqlite:///{Path(folder) / 'million.db'}?durability=fast"
+    with contextlib.ExitStack() as stack:
+        store = given.store or _store(stack, postgresql=given.postgresql)
         total, found = asyncio.run(measure(store, jobs=given.jobs))
     for fact, value in report.facts(jobs=f"{total:,}", rounds=ROUNDS).items():
         print(f"{fact}: {value}")

@@ -24,6 +24,7 @@ def test_the_benchmark_of_engines_measures_every_part() -> None:
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")]
     names = {row[0].strip() for row in rows}
     assert {"sqlite", "postgresql", "drain", "1: 1,000 jobs run", "3: purged"} <= names
+    assert {"no tenant", "a tenant each"} <= names
     assert all(cell.strip() for row in rows for cell in row[1:])
     assert "an exchange of 100, in turns: " in done.stdout
     assert "purge: " in done.stdout

@@ -25,7 +25,7 @@ LIVE_CODES = frozenset(CODES[state] for state in LIVE)
 TERMINAL_CODES = frozenset(CODES[state] for state in TERMINAL)
 WAITING_CODES = frozenset(CODES[state] for state in WAITING)
 _TIMEOUT_NAMES = exception_names(TaskTimeout(""))
-_CHOICE = "SELECT j.id FROM {table} AS j {where} ORDER BY j.seq LIMIT {limit}"
+_CHOICE = "SELECT j.id FROM ({found}) AS j ORDER BY j.seq"
 _OLD = """
     SELECT x.id FROM (
         SELECT j.id, j.seq, j.finished_at, j.workflow_id FROM @ended AS j {where}

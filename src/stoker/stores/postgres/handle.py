@@ -89,6 +89,14 @@ class Handle:
         """Answer a question."""
         return await self._reading.call(self._names.fill(statement), parameters)
 
+    async def search(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Find jobs, planned for the very values that are looked for.
+
+        A plan for any value reads a million jobs to find three of a rare task.
+        """
+        filled = self._names.fill(statement)
+        return await self._reading.call(filled, parameters, prepare=False)
+
     def note_idle(self, session_id: str, nonce: str) -> None:
         """Remember that an exchange found nothing to lease."""
         if len(self.idle) >= _IDLE_SESSIONS:

@@ -37,7 +37,10 @@ _SETTINGS = """
     SELECT set_config('default_transaction_isolation', 'read committed', false),
            set_config('statement_timeout', $1, false),
            set_config('idle_in_transaction_session_timeout', '60s', false),
-           set_config('client_min_messages', 'error', false)"""
+           set_config('client_min_messages', 'error', false),
+           set_config('jit', 'off', false)"""
+# A statement takes milliseconds, and compiling it up to a second: where a table was never analyzed,
+# the price that is guessed is high enough for that.
 
 
 class Lines:
@@ -63,8 +66,16 @@ class Lines:
         self.opening = True
         """Whether the store is being opened; see `faults.cannot_connect`."""
 
-    async def call(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+    async def call(
+        self, statement: str, parameters: Sequence[Any] = (), *, prepare: bool = True
+    ) -> Rows:
         """Run one statement in a transaction of its own and return its rows.
+
+        Args:
+            statement: Of one command.
+            parameters: Its values.
+            prepare: Whether it is worth a plan that is kept; it gets none where the address
+                allows none.
 
         Raises:
             NotOpen: The store was closed.
@@ -73,7 +84,8 @@ class Lines:
 
         async def work(line: Connection) -> Rows:
             cursor = line.cursor(binary=True)
-            await cursor.execute(statement, parameters, prepare=self._address.prepare)
+            kept = prepare and self._address.prepare
+            await cursor.execute(statement, parameters, prepare=kept)
             return await cursor.fetchall() if cursor.description else []
 
         return await self.use(work)

@@ -212,7 +212,9 @@ def page(query: JobQuery, cursor: str | None, limit: int) -> tuple[str, tuple[An
     conditions = Conditions(query)
     if cursor is not None:
         conditions.add(f"j.seq < {conditions.hold(place(cursor, 'j'))}::bigint")
-    return None if conditions.impossible else conditions.statement(PAGE, limit=limit + 1)
+    if conditions.impossible:
+        return None
+    return conditions.statement(PAGE, limit=limit + 1, order="DESC")
 
 
 def counts(text: str) -> Counts:

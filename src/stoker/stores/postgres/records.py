@@ -27,8 +27,7 @@ GET = (
     .replace("{lines}", _LINES)
 )
 PAGE = """
-    SELECT {columns}, NULL FROM (
-        SELECT * FROM {table} AS j {where} ORDER BY j.seq DESC LIMIT {limit}) AS j
+    SELECT {columns}, NULL FROM ({found}) AS j
     ORDER BY j.seq DESC""".replace("{columns}", _COLUMNS)
 
 

@@ -255,7 +255,7 @@ class PostgresStore:
         """See `Store.find`."""
         handle = self._here()
         asked = reading.page(query, cursor, limit)
-        rows = [] if asked is None else await handle.read(*asked)
+        rows = [] if asked is None else await handle.search(*asked)
         more = f"j{rows[limit - 1][0]}" if len(rows) > limit else None
         return Page([records.record(row) for row in rows[:limit]], more)
 
@@ -448,7 +448,7 @@ class PostgresStore:
         return caring.in_query_order(query, found)
 
     async def _found(self, asked: tuple[str, tuple[Any, ...]] | None) -> list[str]:
-        return [] if asked is None else [row[0] for row in await self._here().read(*asked)]
+        return [] if asked is None else [row[0] for row in await self._here().search(*asked)]
 
     async def _tell(self, statement: str, parameters: Sequence[Any]) -> Rows:
         """Carry out a command whose answer ends with what rang and what changed."""

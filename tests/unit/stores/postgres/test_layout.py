@@ -87,6 +87,25 @@ async def test_an_older_layout_is_not_opened_until_it_was_migrated(fresh_url: st
         await store.counts()
 
 
+async def test_indexes_that_were_built_beforehand_stay(server: Postgres, fresh_url: str) -> None:
+    """So that nobody who writes waits for them: CONCURRENTLY, which no migration can."""
+    name = schema_of(fresh_url)
+    closed = PostgresStore(fresh_url)
+    await closed.migrate(to=5)
+    with server.connect() as db:
+        db.execute(
+            sql.SQL("CREATE INDEX CONCURRENTLY ended_lanes ON {} (task, queue)").format(
+                sql.Identifier(name, "ended")
+            )
+        )
+        look = "SELECT to_regclass(%s)::oid"
+        before = db.execute(look, (f"{name}.ended_lanes",)).fetchone()
+        await closed.migrate()
+        assert db.execute(look, (f"{name}.ended_lanes",)).fetchone() == before
+    async with PostgresStore(fresh_url) as store:
+        await store.counts()
+
+
 async def test_a_newer_layout_is_not_touched(server: Postgres, fresh_url: str) -> None:
     await PostgresStore(fresh_url).migrate()
     with server.connect() as db:

@@ -11,11 +11,16 @@ import msgspec
 import psycopg
 import pytest
 
-from stoker.stores.postgres import PostgresStore
-from stoker.testing.conformance.hand import Hand
+from stoker.core.job import Outcome
+from stoker.core.lifecycle import State
+from stoker.core.records import JobQuery
+from stoker.stores.postgres import PostgresStore, reading
+from stoker.stores.postgres.phrases import Names
+from stoker.testing.conformance.hand import BOOM, Hand, settlement
 from tests.servers.postgres import Postgres
 
 MANY = 50_000
+SOME = 12_000
 
 
 class Plans:
@@ -146,3 +151,86 @@ async def test_a_reaper_with_nothing_to_do_reads_next_to_nothing(hand: Hand, pla
     scans = plans.scans()
     live = {name: rows for name, rows in scans.items() if "live" in name}
     assert sum(live.values()) < 100, scans
+
+
+async def many(hand: Hand, plans: Plans, analyzed: str) -> None:
+    """Make many jobs that wait and many that ended, and a few that are rare among both."""
+    await hand.beat("w1")
+    for waits in (False, True):
+        await hand.put_many(3, task="rare", queue="rare", tenant="rare", schedule="rare")
+        for number in range(SOME // 1_000):
+            await hand.put_many(1_000, task=f"work-{number % 4}", queue=f"queue-{number % 3}")
+        while not waits:
+            queues = {f"queue-{number}": 1_000 for number in range(3)} | {"rare": 3}
+            leases = await hand.lease(1_000, queues=queues)
+            if not leases:
+                break
+            ends = [settlement(lease, Outcome.COMPLETED) for lease in leases]
+            ends[0] = settlement(leases[0], Outcome.FAILED, error=BOOM)
+            await hand.exchange(*ends)
+    # What was leased and is no more stands in the indexes until then; autovacuum comes by itself.
+    plans.db.execute("VACUUM live")
+    if analyzed == "full":
+        plans.db.execute("ANALYZE live, ended, attempts")
+
+
+def search(plans: Plans, query: JobQuery) -> list[str]:
+    """Look for jobs as `find` does; return their ids."""
+    asked = reading.page(query, None, 20)
+    assert asked is not None
+    statement, parameters = asked
+    plans.told.clear()
+    with psycopg.RawCursor(plans.db) as cursor:
+        cursor.execute(Names(plans.schema).fill(statement).encode(), parameters, prepare=False)
+        return [str(row[1]) for row in cursor.fetchall()]
+
+
+RARE = {
+    "task": JobQuery(tasks=("rare",)),
+    "one task of two": JobQuery(tasks=("rare", "nobody's")),
+    "nobody's task": JobQuery(tasks=("nobody's",)),
+    "queue": JobQuery(queues=("rare",)),
+    "nobody's queue": JobQuery(queues=("nobody's",)),
+    "queue and task": JobQuery(queues=("rare",), tasks=("rare",)),
+    "a task in another queue": JobQuery(queues=("queue-1",), tasks=("rare",)),
+    "tenant": JobQuery(tenant="rare"),
+    "schedule": JobQuery(schedule="rare"),
+    "tenant among the dead": JobQuery(tenant="rare", states=(State.DEAD_LETTER,)),
+    "task among the completed": JobQuery(tasks=("rare",), states=(State.COMPLETED,)),
+    "error": JobQuery(error="unheard-of"),
+    "task in work": JobQuery(tasks=("rare",), states=(State.RUNNING,)),
+}
+COMMON = {
+    "all": JobQuery(),
+    "task": JobQuery(tasks=("work-1",)),
+    "queue": JobQuery(queues=("queue-1",)),
+    "task among the completed": JobQuery(tasks=("work-1",), states=(State.COMPLETED,)),
+}
+
+
+@pytest.mark.parametrize("analyzed", ["never", "full"])
+async def test_looking_for_what_is_rare_reads_little_more_than_it_finds(
+    hand: Hand, plans: Plans, analyzed: str
+) -> None:
+    await many(hand, plans, analyzed)
+    for name, query in RARE.items():
+        found = search(plans, query)
+        scans = plans.scans()
+        assert len(found) <= 6, name
+        assert sum(scans.values()) < 500, (name, scans)
+    assert len(search(plans, RARE["task"])) == 6
+
+
+async def test_a_page_of_what_is_common_ends_soon(hand: Hand, plans: Plans) -> None:
+    await many(hand, plans, "full")
+    for name, query in COMMON.items():
+        assert len(search(plans, query)) == 21, name
+        scans = plans.scans()
+        # The tasks came in by the thousand, one after the other.
+        assert sum(scans.values()) < SOME // 2, (name, scans)
+
+
+async def test_no_search_is_compiled_before_it_runs(store: PostgresStore) -> None:
+    assert store._handle is not None
+    [[jit]] = await store._handle.search("SELECT current_setting('jit')")
+    assert jit == "off"
