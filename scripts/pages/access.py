@@ -16,7 +16,7 @@ and without one. *open*: nothing. *any key*: a valid key, whatever its scopes. H
 shown, and what a key bound to a tenant or to queues sees, stands in [keys](keys.md).
 
 Without a key the answer is 401, with a key that lacks the scope 403, and where a bound key asks
-for a thing that is not its own, 404.
+for a thing that is not its own, 404. Pages answer `HEAD` as `GET`, without a body.
 
 """
 _YES = "✓"
@@ -30,7 +30,7 @@ def page() -> str:
         (
             NOTICE.format(source="src/stoker/server/"),
             _INTRO,
-            table(head, (_row(route) for route in check_declared(app))),
+            table(head, (_row(route) for route in check_declared(app) if route.method != "HEAD")),
         )
     )
 

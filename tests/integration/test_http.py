@@ -233,6 +233,14 @@ async def test_a_worker_that_is_removed_drains_and_leaves(client: Client) -> Non
     assert [blocker["code"] for blocker in explained["blockers"]] == ["no_worker"]
 
 
+async def test_the_head_of_a_page_comes_without_a_body(client: Client) -> None:
+    head, page = await client.http.head("/jobs"), await client.http.get("/jobs")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == page.headers["content-length"]
+    # The connection goes on: nothing was left on it.
+    assert (await client.http.get("/health")).status_code == 200
+
+
 async def test_many_clients_at_once_lose_nothing(client: Client) -> None:
     async def submit(number: int) -> str:
         body = {"task": "shout", "payload": {"text": f"n{number}"}}

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stoker.server.access import Need, needs
+from stoker.server.pages import LOOKING
 
 router = APIRouter(include_in_schema=False)
 
@@ -59,17 +60,17 @@ async def show_page(request: Request) -> Response:
 
 
 for _path in PAGES:
-    router.add_api_route(_path, show_page, name=f"show_page {_path}")
+    router.add_api_route(_path, show_page, methods=LOOKING, name=f"show_page {_path}")
 
 
-@router.get("/icon.svg")
+@router.api_route("/icon.svg", methods=LOOKING)
 @needs(Need.OPEN)
 async def show_icon(request: Request) -> Response:
     """Return the icon."""
     return _answer(request, "icon.svg", _ALWAYS)
 
 
-@router.get("/assets/{name}")
+@router.api_route("/assets/{name}", methods=LOOKING)
 @needs(Need.OPEN)
 async def show_asset(request: Request, name: str) -> Response:
     """Return a script or a style."""

@@ -11,12 +11,15 @@ from stoker.server.caller import Caller, reply
 
 router = APIRouter(include_in_schema=False)
 
+LOOKING = ["GET", "HEAD"]
+"""Methods of a page. Whoever checks an address, or shows a preview of it, asks for the head alone;
+what runs the application leaves the body out."""
 _STATIC = Path(__file__).parent / "static"
 _FILES = {"docs.html": "text/html", "docs.css": "text/css", "docs.js": "text/javascript"}
 _CACHED = {"cache-control": "no-cache"}
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=LOOKING)
 @needs(Need.OPEN)
 async def show_docs(request: Request) -> Response:
     """Show the API, and let people try it."""
@@ -24,7 +27,7 @@ async def show_docs(request: Request) -> Response:
     return _file("docs.html")
 
 
-@router.get("/docs/docs.css")
+@router.api_route("/docs/docs.css", methods=LOOKING)
 @needs(Need.OPEN)
 async def show_style(request: Request) -> Response:
     """Return the page's style."""
@@ -32,7 +35,7 @@ async def show_style(request: Request) -> Response:
     return _file("docs.css")
 
 
-@router.get("/docs/docs.js")
+@router.api_route("/docs/docs.js", methods=LOOKING)
 @needs(Need.OPEN)
 async def show_script(request: Request) -> Response:
     """Return the page's program."""

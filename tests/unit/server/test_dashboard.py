@@ -25,6 +25,20 @@ async def test_every_address_of_the_page_shows_the_page(ask: Asking, path: str) 
     assert '<div id="root">' in page.text
 
 
+@pytest.mark.parametrize("path", [*PAGES, "/icon.svg", "/docs", "/docs/docs.css", "/docs/docs.js"])
+async def test_who_asks_for_the_head_gets_that_of_the_page(ask: Asking, path: str) -> None:
+    head, page = await ask.http.head(path), await ask.http.get(path)
+    assert head.status_code == page.status_code == 200
+    assert head.headers == page.headers
+
+
+async def test_a_file_and_a_page_that_nobody_has_answer_to_head_too(ask: Asking) -> None:
+    [script] = re.findall(r'src="([^"]*)"', (await ask.http.get("/")).text)
+    assert (await ask.http.head(script)).headers["etag"]
+    assert (await ask.http.head("/assets/nowhere.js")).status_code == 404
+    assert (await ask.http.head("/api/v1/jobs")).status_code == 405
+
+
 async def test_an_address_that_no_page_has_is_not_found(ask: Asking) -> None:
     for path in ("/nowhere", "/queues/x", "/api/v1/nowhere", "/assets/nowhere.js"):
         answer = await ask.http.get(path)
