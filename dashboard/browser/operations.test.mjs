@@ -22,6 +22,9 @@ after(async () => {
 });
 
 const matches = async (q) => (await system.api("GET", `/jobs/count?q=${encodeURIComponent(q)}`)).body.count;
+const unstamped = () => matches('state:dead_letter error:"no stamp"');
+/** The row of those that died of it. */
+const deadOf = (message) => page.locator("tr", { has: page.locator(`[title="${message}"]`) });
 const flow = async (id) => (await system.api("GET", `/workflows/${id}`)).body;
 
 test("queues: sparkline, pause, resume, limit, empty", async () => {
@@ -159,6 +162,24 @@ test("dead letters: by cause, one by one, export", async () => {
   assert.equal(text.trim().split("\n").length, await matches("state:dead_letter"));
   await screen.button("One by one").click();
   await screen.see("order 2 has no address");
+  screen.fine();
+});
+
+test("dead letters: a row's button takes exactly the jobs that the row counts", async () => {
+  // All are of one type and one task, and the first message stands in the others.
+  for (const message of ["no stamp", "no stamp left", "order 7 has no stamp"]) await system.submit("fail", { message });
+  await until("all are dead", async () => (await unstamped()) === 3);
+  await screen.open("/dead-letters");
+  await deadOf("no stamp").getByRole("button", { name: /^Drop/ }).click();
+  await screen.dialog.getByText("ValueError: no stamp", { exact: true }).waitFor();
+  await screen.confirm("Drop 1");
+  await screen.see("1 dead letter dropped");
+  await deadOf("no stamp").waitFor({ state: "detached" });
+  assert.equal(await unstamped(), 2);
+  await screen.button("Replay", deadOf("order … has no stamp")).click();
+  await screen.confirm("Replay 1");
+  await screen.see("1 dead letter replayed");
+  await until("it died again", async () => (await matches("state:queued,assigned,running")) === 0 && (await unstamped()) === 2);
   screen.fine();
 });
 

@@ -15,7 +15,7 @@ import { toast } from "../ui/toast";
 
 type Group = Schemas["ErrorGroup"];
 /** What the server takes besides `all`. */
-type Filter = { task?: string; error?: string };
+type Filter = { task?: string; group?: Schemas["Cause"] };
 type Ask = { kind: "replay" | "drop"; filter: Filter; title: string };
 
 export function DeadLetters() {
@@ -84,11 +84,8 @@ export function DeadLetters() {
 }
 
 const named = (group: Group): string => `${group.type || group.code}`;
-/** The narrowest filter that the server takes for a group: its error's type, and its one task. */
-const of = (group: Group, task: string): Filter => {
-  const only = task || (group.tasks.length === 1 ? group.tasks[0] : undefined);
-  return { error: group.type || group.code, ...(only ? { task: only } : {}) };
-};
+/** Exactly the jobs that the row counts: a text that they have in common would take others along. */
+const of = ({ code, type, message }: Group, task: string): Filter => ({ group: { code, type, message }, ...(task ? { task } : {}) });
 
 function List({ task }: { task: string }) {
   const [cursor, setCursor] = useParameter("cursor");
@@ -123,7 +120,7 @@ function Question({ kind, filter, title, onClose }: Ask & { onClose: () => void 
   const [rate, setRate] = useState("");
   const [state, setState] = useState<{ busy: boolean; done: number; error: string | null }>({ busy: false, done: 0, error: null });
   const refresh = useRefresh();
-  const which = filter.task || filter.error ? filter : { all: true };
+  const which = filter.task || filter.group ? filter : { all: true };
   const preview = useQuery({
     queryKey: ["dead-preview", kind, filter],
     queryFn: () => post(kind === "replay" ? "/api/v1/dead-letters/replay" : "/api/v1/dead-letters/drop", { body: { ...which, dry_run: true, limit: 10_000 } as never }) as Promise<Schemas["Replayed"] | Schemas["Dropped"]>,
@@ -174,7 +171,8 @@ function Question({ kind, filter, title, onClose }: Ask & { onClose: () => void 
       <p>
         {preview.isPending ? "Counting …" : preview.isError ? messageOf(preview.error) : <><span className="strong">{count(matched)}{preview.data.is_complete ? "" : " or more"}</span> {kind === "replay" ? "will run again, their counters of failures at zero." : "are deleted for good, with every attempt."}</>}
       </p>
-      {(filter.task ?? filter.error) !== undefined && <p className="soft">Which: <code>{searchFor({ state: "dead_letter", ...filter })}</code></p>}
+      {filter.group && <p className="soft">Died of: <code>{[filter.group.type || filter.group.code, filter.group.message].filter(Boolean).join(": ")}</code></p>}
+      {filter.task && <p className="soft">Task: <code>{filter.task}</code></p>}
       {kind === "replay" && <TextField label="At most so many a second" type="number" value={rate} onChange={setRate} hint={`Empty: all at once. With a rate, ${count(BATCH)} at a time.`} />}
       <TextField label="Reason" value={reason} onChange={setReason} first placeholder="Optional" hint="Goes into the audit trail." />
       {state.error && <p className="form-error" role="alert">{state.error} ({count(state.done)} done before)</p>}
