@@ -162,6 +162,24 @@ async def test_one_outcome_that_the_store_refuses_does_not_hold_up_the_others(
     }
 
 
+async def test_an_outcome_that_is_refused_alone_becomes_a_small_failure(tmp_path: Path) -> None:
+    async with scripted() as gateway:
+        gateway.leases.append(lease("j1"))
+
+        def exchange(guest: Guest, request: Said) -> bytes | None:
+            handed = request["params"].get("settlements", [])
+            if any(s["outcome"] == "completed" for s in handed):
+                return error(request["id"], "invalid_payload")
+            return gateway.usual(guest, request)
+
+        gateway.answers["exchange"] = exchange
+        async with c_worker(tmp_path, gateway.url) as worker:
+            await wait_until(
+                lambda: any(s["outcome"] == "failed" for s in gateway.settlements()), "it failed"
+            )
+            assert await worker.drain() == 0
+
+
 async def test_an_error_about_the_worker_itself_ends_it(tmp_path: Path) -> None:
     async with scripted() as gateway:
         gateway.answers["exchange"] = lambda _guest, request: error(request["id"], "forbidden")

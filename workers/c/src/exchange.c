@@ -357,6 +357,7 @@ static void halve(exchange *e, const trouble *why)
         }
         make_small(a, why->code, why->message);
         queue_push_front(&e->suspects, a);
+        e->part = 1;
         return;
     }
     e->part = count / 2;
