@@ -22,8 +22,10 @@ struct pool {
     unsigned threads;
     unsigned idle;
     unsigned queued;
-    double usual; /* seconds that jobs took of late */
-    double kick_at;
+    unsigned unseen; /* how many are in `ended` */
+    double usual;    /* seconds that jobs took of late */
+    double kicked_at;
+    bool told; /* `fd` says that there are some in `ended` */
     bool closing;
     int fd;
 };
@@ -39,7 +41,6 @@ pool *pool_new(unsigned most)
     pthread_cond_init(&p->gone, NULL);
     p->most = most;
     p->fd = fd;
-    p->kick_at = HUGE_VAL;
     return p;
 }
 
@@ -64,14 +65,17 @@ static attempt *next_work(pool *p)
     return a;
 }
 
+/* Quick jobs are handed back by the half of what fits in here. The others of them are not forgotten:
+   while work is queued the main thread comes by itself, at the latest when `pool_due` says. */
 static void hand_back(pool *p, attempt *a)
 {
-    bool was_empty = p->ended == NULL;
+    static const uint64_t one = 1;
     a->link = p->ended;
     p->ended = a;
-    uint64_t one = 1;
-    if (was_empty)
-        (void)!write(p->fd, &one, sizeof one);
+    p->unseen++;
+    if (p->told || (p->queued > 0 && p->usual <= QUICK && p->unseen < p->most / 2))
+        return;
+    p->told = write(p->fd, &one, sizeof one) == (ssize_t)sizeof one;
 }
 
 static void *work(void *given)
@@ -129,8 +133,6 @@ bool pool_run(pool *p, attempt *a)
     bool nobody_is_awake = p->idle == p->threads;
     if (nobody_is_awake ? p->queued == 1 : p->usual > QUICK)
         wake(p);
-    else if (isinf(p->kick_at))
-        p->kick_at = now_monotonic() + PATIENCE;
     bool fine = p->threads > 0;
     if (!fine) {
         /* There is no thread at all, so nothing else is queued either. */
@@ -141,10 +143,18 @@ bool pool_run(pool *p, attempt *a)
     return fine;
 }
 
+/* When the first in the queue has waited long enough; one that was kicked for, once more. */
+static double kick_due(const pool *p)
+{
+    return p->first == NULL ? HUGE_VAL : fmax(p->first->started, p->kicked_at) + PATIENCE;
+}
+
 double pool_due(pool *p)
 {
     pthread_mutex_lock(&p->lock);
-    double due = p->queued > 0 ? p->kick_at : HUGE_VAL;
+    /* Nobody comes for what was handed back in silence, if a job that takes long was the last. */
+    bool forgotten = p->first == NULL && p->unseen > 0 && !p->told;
+    double due = forgotten ? 0 : kick_due(p);
     pthread_mutex_unlock(&p->lock);
     return due;
 }
@@ -152,11 +162,11 @@ double pool_due(pool *p)
 void pool_kick(pool *p, double now)
 {
     pthread_mutex_lock(&p->lock);
-    if (now >= p->kick_at) {
-        for (unsigned i = 0; i < p->queued; i++)
+    if (now >= kick_due(p)) {
+        for (const attempt *a = p->first; a != NULL && now >= a->started + PATIENCE; a = a->link)
             wake(p);
         /* What is queued next has its own time; a thread that could not be made is tried again. */
-        p->kick_at = p->queued > 0 ? now + PATIENCE : HUGE_VAL;
+        p->kicked_at = now;
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -164,10 +174,13 @@ void pool_kick(pool *p, double now)
 attempt *pool_collect(pool *p)
 {
     uint64_t count = 0;
-    (void)!read(p->fd, &count, sizeof count);
     pthread_mutex_lock(&p->lock);
     attempt *ended = p->ended;
+    if (p->told)
+        (void)!read(p->fd, &count, sizeof count);
     p->ended = NULL;
+    p->unseen = 0;
+    p->told = false;
     pthread_mutex_unlock(&p->lock);
     return ended;
 }

@@ -3,7 +3,8 @@
  *
  * To wake a thread costs more than a job that does nothing. While jobs end in microseconds, one
  * thread runs them one after the other, and further ones are woken only for jobs that have waited
- * for a millisecond. While jobs take longer, each wakes a thread at once.
+ * for a millisecond; what ended is handed back many at a time, or after that millisecond. While jobs
+ * take longer, each wakes a thread at once, and its end the main thread.
  */
 #ifndef STOKER_THREADS_H
 #define STOKER_THREADS_H
@@ -14,11 +15,12 @@ typedef struct pool pool;
 
 /* At most `most` threads, made when they are needed. NULL if the system gives no descriptor. */
 pool *pool_new(unsigned most);
-/* Readable when an attempt has ended. */
+/* Readable when attempts have ended; of quick ones not before there are many. */
 int pool_fd(const pool *p);
 /* Run an attempt; false if no thread can be made. */
 bool pool_run(pool *p, attempt *a);
-/* Seconds, on the monotonic clock, when `pool_kick` has to be called; HUGE_VAL: not at all. */
+/* Seconds, on the monotonic clock, when `pool_kick` and `pool_collect` have to be called; HUGE_VAL:
+   not at all. */
 double pool_due(pool *p);
 /* Wake threads for jobs that have waited long enough. */
 void pool_kick(pool *p, double now);
