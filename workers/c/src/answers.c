@@ -111,15 +111,71 @@ settled read_settled(const json_doc *doc, int64_t node)
                                                       : SETTLED_UNKNOWN;
 }
 
+/* The fields of a lease, in the order in which a server writes them. */
+typedef enum lease_field {
+    LEASE_ID,
+    LEASE_TASK,
+    LEASE_PAYLOAD,
+    LEASE_QUEUE,
+    LEASE_ATTEMPT,
+    LEASE_EPOCH,
+    LEASE_NONCE,
+    LEASE_TIMEOUT,
+    LEASE_SOFT_TIMEOUT,
+    LEASE_FAILED,
+    LEASE_LOST,
+    LEASE_RETRY,
+    LEASE_PARENTS,
+    LEASE_PARENT_NAMES,
+    LEASE_TENANT,
+    LEASE_WORKFLOW_ID,
+    LEASE_HEADERS,
+    LEASE_CANCEL_REQUESTED,
+    LEASE_FIELDS
+} lease_field;
+
+static const char *const lease_keys[LEASE_FIELDS] = {
+    "id",      "task",         "payload", "queue",       "attempt", "epoch",
+    "nonce",   "timeout",      "soft_timeout", "failed", "lost",    "retry",
+    "parents", "parent_names", "tenant",  "workflow_id", "headers", "cancel_requested"};
+
 /* Where the copies of one lease go. Each copy with its zero byte is no longer than the JSON that it
    was made of with the comma behind it, so the lease's own length is enough; it is checked. */
 typedef struct copier {
     const json_doc *doc;
-    int64_t object;
+    int64_t nodes[LEASE_FIELDS]; /* of the values, or JSON_NONE */
     char *at;
     char *end;
     bool fine;
 } copier;
+
+/* Which field has that key, looking at `likely` first; LEASE_FIELDS: none that is known. */
+static int find_field(const json_doc *doc, int64_t key, int likely)
+{
+    for (int i = 0; i < LEASE_FIELDS; i++) {
+        int field = (likely + i) % LEASE_FIELDS;
+        if (json_equals(doc, key, lease_keys[field], strlen(lease_keys[field])))
+            return field;
+    }
+    return LEASE_FIELDS;
+}
+
+/* Find all fields in one go: a look for each would go through the object as often. */
+static void find_fields(copier *c, int64_t object)
+{
+    int likely = 0;
+    for (int field = 0; field < LEASE_FIELDS; field++)
+        c->nodes[field] = JSON_NONE;
+    for (int64_t key = json_first(c->doc, object); key >= 0;) {
+        int64_t value = json_after(c->doc, object, key);
+        int field = find_field(c->doc, key, likely);
+        if (field < LEASE_FIELDS) {
+            c->nodes[field] = value;
+            likely = field + 1;
+        }
+        key = json_after(c->doc, object, value);
+    }
+}
 
 static const char *keep(copier *c, const char *bytes, size_t length)
 {
@@ -134,9 +190,9 @@ static const char *keep(copier *c, const char *bytes, size_t length)
     return copy;
 }
 
-static const char *take_text(copier *c, const char *key, bool needed)
+static const char *take_text(copier *c, lease_field field, bool needed)
 {
-    int64_t node = json_member(c->doc, c->object, key);
+    int64_t node = c->nodes[field];
     size_t length = 0;
     const char *slice = json_slice(c->doc, node, &length);
     if (slice == NULL || json_is(c->doc, node, JSON_NULL)) {
@@ -155,9 +211,9 @@ static const char *take_text(copier *c, const char *key, bool needed)
     return copy;
 }
 
-static const char *take_json(copier *c, const char *key, size_t *length)
+static const char *take_json(copier *c, lease_field field, size_t *length)
 {
-    int64_t node = json_member(c->doc, c->object, key);
+    int64_t node = c->nodes[field];
     const char *slice = json_slice(c->doc, node, length);
     if (slice == NULL || json_is(c->doc, node, JSON_NULL))
         return NULL;
@@ -165,16 +221,16 @@ static const char *take_json(copier *c, const char *key, size_t *length)
     return keep(c, slice, *length);
 }
 
-static void take_integer(copier *c, const char *key, bool needed, int64_t *value)
+static void take_integer(copier *c, lease_field field, bool needed, int64_t *value)
 {
-    int64_t node = json_member(c->doc, c->object, key);
+    int64_t node = c->nodes[field];
     if (!json_integer(c->doc, node, value) && (needed || node >= 0))
         c->fine = false;
 }
 
-static void take_limit(copier *c, const char *key, double *value)
+static void take_limit(copier *c, lease_field field, double *value)
 {
-    int64_t node = json_member(c->doc, c->object, key);
+    int64_t node = c->nodes[field];
     *value = -1;
     if (node >= 0 && !json_is(c->doc, node, JSON_NULL) &&
         (!json_number(c->doc, node, value) || *value < 0))
@@ -184,25 +240,24 @@ static void take_limit(copier *c, const char *key, double *value)
 static void take_fields(copier *c, lease *found)
 {
     size_t ignored = 0;
-    found->id = take_text(c, "id", true);
-    found->task = take_text(c, "task", true);
-    found->queue = take_text(c, "queue", true);
-    found->nonce = take_text(c, "nonce", true);
-    found->tenant = take_text(c, "tenant", false);
-    found->workflow_id = take_text(c, "workflow_id", false);
-    found->payload = take_json(c, "payload", &found->payload_length);
-    found->retry = take_json(c, "retry", &ignored);
-    found->parents = take_json(c, "parents", &ignored);
-    found->parent_names = take_json(c, "parent_names", &ignored);
-    found->headers = take_json(c, "headers", &ignored);
-    take_integer(c, "attempt", true, &found->attempt);
-    take_integer(c, "epoch", true, &found->epoch);
-    take_integer(c, "failed", false, &found->failed);
-    take_integer(c, "lost", false, &found->lost);
-    take_limit(c, "timeout", &found->timeout);
-    take_limit(c, "soft_timeout", &found->soft_timeout);
-    found->cancel_requested =
-        json_is(c->doc, json_member(c->doc, c->object, "cancel_requested"), JSON_TRUE);
+    found->id = take_text(c, LEASE_ID, true);
+    found->task = take_text(c, LEASE_TASK, true);
+    found->queue = take_text(c, LEASE_QUEUE, true);
+    found->nonce = take_text(c, LEASE_NONCE, true);
+    found->tenant = take_text(c, LEASE_TENANT, false);
+    found->workflow_id = take_text(c, LEASE_WORKFLOW_ID, false);
+    found->payload = take_json(c, LEASE_PAYLOAD, &found->payload_length);
+    found->retry = take_json(c, LEASE_RETRY, &ignored);
+    found->parents = take_json(c, LEASE_PARENTS, &ignored);
+    found->parent_names = take_json(c, LEASE_PARENT_NAMES, &ignored);
+    found->headers = take_json(c, LEASE_HEADERS, &ignored);
+    take_integer(c, LEASE_ATTEMPT, true, &found->attempt);
+    take_integer(c, LEASE_EPOCH, true, &found->epoch);
+    take_integer(c, LEASE_FAILED, false, &found->failed);
+    take_integer(c, LEASE_LOST, false, &found->lost);
+    take_limit(c, LEASE_TIMEOUT, &found->timeout);
+    take_limit(c, LEASE_SOFT_TIMEOUT, &found->soft_timeout);
+    found->cancel_requested = json_is(c->doc, c->nodes[LEASE_CANCEL_REQUESTED], JSON_TRUE);
     c->fine = c->fine && found->payload != NULL && found->attempt >= 1;
 }
 
@@ -216,10 +271,10 @@ bool read_lease(const json_doc *doc, int64_t node, lease *found)
     if (found->memory == NULL)
         return false;
     copier c = {.doc = doc,
-                .object = node,
                 .at = found->memory,
                 .end = found->memory + length + 1,
                 .fine = true};
+    find_fields(&c, node);
     take_fields(&c, found);
     if (!c.fine)
         lease_free(found);

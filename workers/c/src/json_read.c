@@ -27,11 +27,16 @@ static size_t token_end(const indexer *in)
     return in->ending ? in->doc->length : yajl_get_bytes_consumed(in->parser);
 }
 
+static bool stands_between(char c)
+{
+    return c == ',' || c == ':' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t token_start(const indexer *in)
 {
     const char *text = in->doc->text;
     size_t at = in->seen;
-    while (at < in->doc->length && strchr(" \t\r\n,:", text[at]) != NULL && text[at] != '\0')
+    while (at < in->doc->length && stands_between(text[at]))
         at++;
     return at;
 }

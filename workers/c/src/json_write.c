@@ -1,12 +1,13 @@
 #include "json_write.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "text.h"
+
+enum { DIGITS = 20 }; /* of 64 bits, or a sign and 19 */
 
 void json_begin(json_writer *w, buffer *out)
 {
@@ -93,7 +94,17 @@ void json_put_integer(json_writer *w, const char *key, int64_t value)
 {
     if (!lead(w, key))
         return;
-    buffer_print(w->out, "%" PRId64, value);
+    char text[DIGITS];
+    char *at = text + DIGITS;
+    /* Written backwards, as an unsigned number: the lowest has no positive twin. */
+    uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (value < 0)
+        *--at = '-';
+    buffer_add(w->out, at, (size_t)(text + DIGITS - at));
     after(w);
 }
 
