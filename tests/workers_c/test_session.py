@@ -2,11 +2,23 @@
 
 import json
 import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from stoker.testing import wait_until
 from tests.workers_c.program import c_worker
-from tests.workers_c.scripted import ALIVE, WELCOME, Guest, Said, error, lease, ok, scripted
+from tests.workers_c.scripted import (
+    ALIVE,
+    WELCOME,
+    Gateway,
+    Guest,
+    Said,
+    error,
+    lease,
+    ok,
+    scripted,
+)
 
 
 async def test_an_exchange_without_an_answer_is_repeated_to_the_byte(tmp_path: Path) -> None:
@@ -178,6 +190,72 @@ async def test_an_outcome_that_is_refused_alone_becomes_a_small_failure(tmp_path
                 lambda: any(s["outcome"] == "failed" for s in gateway.settlements()), "it failed"
             )
             assert await worker.drain() == 0
+
+
+async def test_what_ends_while_an_exchange_is_away_goes_with_the_next_one(tmp_path: Path) -> None:
+    async with _with_one_away(tmp_path) as (gateway, answer):
+        gateway.leases.append(lease("later"))
+        answer(lambda request: gateway.usual(gateway.guests[0], request) or b"")
+        await gateway.is_handed("later")
+    handed = [[s["id"] for s in p.get("settlements", [])] for p in gateway.of("exchange")]
+    assert [ids for ids in handed if ids][:2] == [["quick"], ["slow"]]
+
+
+async def test_what_ends_while_an_exchange_is_away_survives_its_refusal(tmp_path: Path) -> None:
+    async with _with_one_away(tmp_path) as (gateway, answer):
+        answer(lambda request: error(request["id"], "invalid_payload"))
+        assert (await gateway.is_handed("slow"))["outcome"] == "completed"
+        assert (await gateway.is_handed("quick"))["outcome"] == "failed"
+
+
+async def test_what_ended_while_an_exchange_was_away_goes_with_a_dead_session(
+    tmp_path: Path,
+) -> None:
+    async with _with_one_away(tmp_path) as (gateway, answer):
+        answer(lambda request: error(request["id"], "lease_lost"))
+        gateway.leases.append(lease("later"))
+        await gateway.is_handed("later")
+    assert "slow" not in {s["id"] for s in gateway.settlements()}
+
+
+@asynccontextmanager
+async def _with_one_away(
+    tmp_path: Path,
+) -> AsyncIterator[tuple[Gateway, Callable[[Callable[[Said], bytes]], None]]]:
+    """Let a job end while the exchange with another one is away; say then how that is answered."""
+    async with scripted() as gateway:
+        gateway.leases += [
+            lease("quick"),
+            lease("slow", "trial.stubborn", payload={"seconds": 0.2}),
+        ]
+        held: list[tuple[Guest, Said]] = []
+
+        def exchange(guest: Guest, request: Said) -> bytes | None:
+            if request["params"].get("settlements") and not held:
+                held.append((guest, request))
+                return None
+            return gateway.usual(guest, request)
+
+        def answer(with_: Callable[[Said], bytes]) -> None:
+            [(guest, request)] = held
+            guest.writer.write(with_(request))
+
+        gateway.answers["exchange"] = exchange
+        async with c_worker(tmp_path, gateway.url, "--beat", "50ms") as worker:
+            await wait_until(lambda: held and _stands_still(gateway, "slow"), "both have ended")
+            yield gateway, answer
+            assert await worker.drain() == 0
+
+
+def _stands_still(gateway: Gateway, job_id: str) -> bool:
+    """Whether the last two beats say the same of how long a job has run: it has ended."""
+    told = [
+        held.get("ran_for")
+        for params in gateway.of("beat")[-2:]
+        for held in params.get("held", [])
+        if held["id"] == job_id
+    ]
+    return len(told) == 2 and told[0] == told[1] is not None
 
 
 async def test_an_error_about_the_worker_itself_ends_it(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ void told_free(told *t);
 
 /* Decide from the ending and the reason to stop how it is settled. */
 void attempt_judge(attempt *a, double random);
+/* Settle it as a small failure, in place of an outcome that the store, or a frame, cannot take. */
+void attempt_make_small(attempt *a, const char *code, const char *message);
 settlement attempt_settlement(const attempt *a);
 
 #endif

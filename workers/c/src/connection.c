@@ -359,27 +359,35 @@ static void read_some(connection *c)
     c->hungry = true;
 }
 
-static void write_some(connection *c)
+/* Send as much as goes at once. */
+static stream_state push(connection *c)
 {
-    while (c->stream != NULL && c->sent < c->out.length) {
+    while (c->sent < c->out.length) {
         size_t put = 0;
         stream_state state =
             stream_write(c->stream, c->out.data + c->sent, c->out.length - c->sent, &put);
-        if (state == STREAM_AGAIN)
-            return;
-        if (state != STREAM_DONE) {
-            /* What it said before it closed may say why. */
-            read_some(c);
-            if (c->stream != NULL)
-                hung_up(c);
-            return;
-        }
+        if (state != STREAM_DONE)
+            return state;
         c->sent += put;
         c->said_at = now_monotonic();
     }
     buffer_clear(&c->out);
     buffer_shrink(&c->out, KEPT);
     c->sent = 0;
+    return STREAM_DONE;
+}
+
+static void write_some(connection *c)
+{
+    if (c->stream == NULL)
+        return;
+    stream_state state = push(c);
+    if (state == STREAM_DONE || state == STREAM_AGAIN)
+        return;
+    /* What it said before it closed may say why. */
+    read_some(c);
+    if (c->stream != NULL)
+        hung_up(c);
 }
 
 /* Whether an answer, or any word at all, is overdue. */
@@ -431,6 +439,13 @@ void connection_flush(connection *c)
 {
     if (c->way == WAY_OPEN)
         write_some(c);
+}
+
+void connection_push(connection *c)
+{
+    /* A socket that is broken is so at the next turn, too. */
+    if (c->way == WAY_OPEN)
+        (void)push(c);
 }
 
 void connection_prepare(connection *c, struct pollfd *look)

@@ -64,6 +64,8 @@ double connection_due(const connection *c);
 void connection_turn(connection *c, double now);
 /* Send what was asked since, as far as it goes at once. */
 void connection_flush(connection *c);
+/* The same, without any event: also while an answer is being taken. */
+void connection_push(connection *c);
 /* Say goodbye to the server: send what is left to send as far as it goes at once, and close. */
 void connection_close(connection *c);
 

@@ -47,6 +47,19 @@ attempt *queue_pop(attempt_queue *q)
     return a;
 }
 
+void queue_append(attempt_queue *q, attempt_queue *more)
+{
+    if (more->count == 0)
+        return;
+    if (q->first == NULL)
+        q->first = more->first;
+    else
+        q->last->link = more->first;
+    q->last = more->last;
+    q->count += more->count;
+    *more = (attempt_queue){0};
+}
+
 static bool queue_remove(attempt_queue *q, attempt *a)
 {
     attempt_queue rest = {0};

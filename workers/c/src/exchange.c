@@ -19,8 +19,6 @@
 enum {
     MOST_AHEAD = 1000,
     MOST_BATCH = 2000,
-    BATCH_BYTES = 4 * 1024 * 1024, /* of settlements, after which no more are taken */
-    MARGIN = 65536,                /* bytes for what stands around the settlements */
     IDLE_RINGS = 3,
     MOST_DOUBLINGS = 16,
     FLIGHTS = 8 /* requests that may be under way, or the bell is not used */
@@ -34,38 +32,31 @@ void exchange_begin(exchange *e)
 
 static void clear_away(exchange *e)
 {
-    buffer_clear(&e->params);
-    buffer_shrink(&e->params, MARGIN);
+    batch_clear(&e->away);
     e->was_sent = false;
     e->failures = 0;
     e->retry_at = 0;
 }
 
-static void free_queue(attempt_queue *q)
-{
-    for (attempt *a = queue_pop(q); a != NULL; a = queue_pop(q))
-        attempt_free(a);
-}
-
 void exchange_free(exchange *e)
 {
-    free_queue(&e->batch);
-    free_queue(&e->suspects);
-    buffer_free(&e->params);
+    batch_free(&e->away);
+    batch_free(&e->next);
 }
 
 bool exchange_is_over(const exchange *e)
 {
-    return e->batch.count == 0 && e->suspects.count == 0 &&
-           !(e->params.length > 0 && e->was_sent);
+    return e->away.attempts.count == 0 && e->next.attempts.count == 0 && e->suspects.count == 0 &&
+           !(batch_is_begun(&e->away) && e->was_sent);
 }
 
 void exchange_drop(exchange *e)
 {
     clear_away(e);
-    for (attempt *a = queue_pop(&e->suspects); a != NULL; a = queue_pop(&e->suspects))
-        queue_push(&e->batch, a);
-    dispatcher_abandon(e->dispatcher, &e->batch);
+    batch_clear(&e->next);
+    queue_append(&e->away.attempts, &e->next.attempts);
+    queue_append(&e->away.attempts, &e->suspects);
+    dispatcher_abandon(e->dispatcher, &e->away.attempts);
     e->look = true;
 }
 
@@ -74,60 +65,8 @@ static long wanted(const exchange *e)
     const dispatcher *d = e->dispatcher;
     if (d->closing || d->fenced || e->suspects.count > 0)
         return 0;
-    long want = dispatcher_free(d) + e->ahead - (long)d->buffer.count;
+    long want = dispatcher_free(d) + e->ahead - (long)d->buffer.count - e->arriving;
     return want > 0 ? want : 0;
-}
-
-/* A small failure in place of an outcome that the store, or a frame, cannot take. */
-static void make_small(attempt *a, const char *code, const char *message)
-{
-    ending_set_error(&a->ending, END_DISCARDED, code, "", message);
-    a->outcome = "failed";
-    a->has_retry_in = false;
-    a->refused = true;
-    free(a->logs);
-    free(a->last_note);
-    a->logs = a->last_note = NULL;
-}
-
-/* Add a settlement, unless it makes the request too long; then nothing is added. */
-static bool add_settlement(json_writer *w, attempt *a, size_t most)
-{
-    const json_writer before = *w;
-    size_t length = w->out->length;
-    const settlement s = attempt_settlement(a);
-    say_settlement(w, &s);
-    if (w->wrong == NULL && w->out->length <= most)
-        return true;
-    *w = before;
-    w->out->length = length;
-    w->out->failed = false;
-    return false;
-}
-
-static void add_batch(exchange *e, json_writer *w)
-{
-    attempt_queue *from = e->suspects.count > 0 ? &e->suspects : &e->dispatcher->outbox;
-    size_t most_count = e->suspects.count > 0 ? e->part : MOST_BATCH;
-    size_t room = connection_room(e->connection);
-    size_t most = room > 2 * MARGIN ? room - MARGIN : room / 2;
-    while (from->count > 0 && e->batch.count < most_count && w->out->length < BATCH_BYTES) {
-        attempt *a = queue_pop(from);
-        bool fits = add_settlement(w, a, most);
-        if (!fits && e->batch.count > 0) {
-            queue_push_front(from, a);
-            return;
-        }
-        if (!fits) {
-            make_small(a, "result_too_large",
-                       "the outcome of the job is longer than the server takes; store it elsewhere "
-                       "and return its address");
-            fits = add_settlement(w, a, most);
-        }
-        queue_push(&e->batch, a);
-        if (!fits)
-            w->wrong = "one settlement alone does not fit";
-    }
 }
 
 static int64_t by_age(exchange *e, long want)
@@ -138,9 +77,39 @@ static int64_t by_age(exchange *e, long want)
     return (int64_t)whole;
 }
 
+/* Write what has ended while an exchange is away: when its answer comes, only what stands around
+   the settlements is missing in the next one. */
+static void draft(exchange *e)
+{
+    attempt_queue *outbox = &e->dispatcher->outbox;
+    if (outbox->count == 0 || e->suspects.count > 0)
+        return;
+    if (!batch_is_begun(&e->next))
+        batch_begin(&e->next, e->heartbeat->id);
+    batch_add(&e->next, outbox, MOST_BATCH, connection_room(e->connection));
+}
+
+/* Take the draft, or instead of it those that are looked at one by one. */
+static void begin_away(exchange *e)
+{
+    if (e->suspects.count > 0) {
+        batch_clear(&e->next);
+        queue_append(&e->next.attempts, &e->dispatcher->outbox);
+        e->dispatcher->outbox = e->next.attempts;
+        e->next.attempts = (attempt_queue){0};
+        batch_begin(&e->away, e->heartbeat->id);
+        batch_add(&e->away, &e->suspects, e->part, connection_room(e->connection));
+        return;
+    }
+    draft(e);
+    if (batch_is_begun(&e->next))
+        batch_swap(&e->away, &e->next);
+    else
+        batch_begin(&e->away, e->heartbeat->id);
+}
+
 static void compose(exchange *e, long want, double now)
 {
-    json_writer w;
     char nonce[NONCE_SIZE];
     size_t count = want > 0 ? queues_share(e->queues, e->dispatcher, want) : 0;
     e->want = count > 0 ? want : 0;
@@ -151,20 +120,18 @@ static void compose(exchange *e, long want, double now)
                               .want = e->want,
                               .nonce = nonce,
                               .aged = by_age(e, e->want)};
-    buffer_clear(&e->params);
-    say_exchange_begin(&w, &e->params, e->heartbeat->id);
-    add_batch(e, &w);
-    say_exchange_end(&w, &ask);
+    begin_away(e);
+    const char *wrong = batch_end(&e->away, &ask);
     e->begun_at = now;
-    if (w.wrong != NULL)
-        trouble_set(&e->fatal, "internal", false, "an exchange could not be written: %s", w.wrong);
+    if (wrong != NULL)
+        trouble_set(&e->fatal, "internal", false, "an exchange could not be written: %s", wrong);
 }
 
 static void halve(exchange *e, const trouble *why);
 
 static void send_it(exchange *e, double now)
 {
-    if (e->params.length > connection_room(e->connection)) {
+    if (e->away.text.length > connection_room(e->connection)) {
         /* A server that takes shorter frames than the one before it. */
         trouble why;
         trouble_set(&why, "result_too_large", false, "it is longer than the server takes");
@@ -172,7 +139,7 @@ static void send_it(exchange *e, double now)
         return;
     }
     e->listened = connection_is_asking(e->connection, ASK_BELL);
-    if (connection_ask(e->connection, ASK_EXCHANGE, e->params.data, e->params.length, 0))
+    if (connection_ask(e->connection, ASK_EXCHANGE, e->away.text.data, e->away.text.length, 0))
         e->was_sent = true;
     else
         e->retry_at = now + BACKOFF;
@@ -201,7 +168,8 @@ static void learn(exchange *e, double now)
 /* Whether something has to be told or asked. */
 static bool has_reason(const exchange *e)
 {
-    return e->suspects.count > 0 || e->dispatcher->outbox.count > 0 || (e->look && wanted(e) > 0);
+    return e->suspects.count > 0 || e->next.attempts.count > 0 ||
+           e->dispatcher->outbox.count > 0 || (e->look && wanted(e) > 0);
 }
 
 void exchange_turn(exchange *e, double now)
@@ -213,24 +181,30 @@ void exchange_turn(exchange *e, double now)
         e->look = true;
     }
     learn(e, now);
-    if (connection_is_asking(e->connection, ASK_EXCHANGE) || now < e->retry_at)
+    if (connection_is_asking(e->connection, ASK_EXCHANGE)) {
+        draft(e);
         return;
-    if (e->params.length == 0) {
+    }
+    if (now < e->retry_at)
+        return;
+    if (!batch_is_begun(&e->away)) {
         if (!has_reason(e))
             return;
         long want = wanted(e);
-        if (want > 0)
+        /* While jobs end fast and every exchange is full, it would ring at once, each time. */
+        e->rests = e->full && e->ahead > 0;
+        if (want > 0 && !e->rests)
             arm_bell(e, now);
         compose(e, want, now);
         /* Whatever rings from here on is not answered by this exchange. */
         if (want > 0)
             e->look = false;
-        if (e->want == 0 && e->batch.count == 0) {
+        if (e->want == 0 && e->away.attempts.count == 0) {
             clear_away(e); /* every queue is at its limit */
             return;
         }
     }
-    if (e->dispatcher->closing && e->batch.count == 0 && !e->was_sent) {
+    if (e->dispatcher->closing && e->away.attempts.count == 0 && !e->was_sent) {
         clear_away(e);
         return;
     }
@@ -246,7 +220,7 @@ double exchange_due(const exchange *e)
     if (queues_learns(e->queues) && !connection_is_asking(e->connection, ASK_QUEUES))
         due = fmin(due, e->learn_at);
     if (!connection_is_asking(e->connection, ASK_EXCHANGE) &&
-        (e->params.length > 0 || has_reason(e)))
+        (batch_is_begun(&e->away) || has_reason(e)))
         due = fmin(due, e->retry_at);
     return due;
 }
@@ -272,18 +246,15 @@ static void note_pace(exchange *e, double now)
     e->ahead = (long)fmin(MOST_AHEAD, e->rate * fmax(HORIZON, 2 * e->trip));
 }
 
-static bool take_settled(exchange *e, const json_doc *doc, int64_t list)
+static void take_settled(exchange *e, attempt_queue *told, const json_doc *doc, int64_t list)
 {
-    if (json_count(doc, list) != e->batch.count)
-        return false;
     for (int64_t at = json_first(doc, list); at >= 0; at = json_after(doc, list, at))
-        dispatcher_answered(e->dispatcher, queue_pop(&e->batch), read_settled(doc, at));
-    return true;
+        dispatcher_answered(e->dispatcher, queue_pop(told), read_settled(doc, at));
 }
 
-static size_t take_leases(exchange *e, const json_doc *doc, int64_t list, double now)
+static void take_leases(exchange *e, const json_doc *doc, int64_t list, double begun_at, double now)
 {
-    bool late = now - e->begun_at > e->options->lease * CONFIRM_SHARE;
+    bool late = now - begun_at > e->options->lease * CONFIRM_SHARE;
     size_t count = 0;
     for (int64_t at = json_first(doc, list); at >= 0; at = json_after(doc, list, at)) {
         lease taken;
@@ -291,41 +262,66 @@ static size_t take_leases(exchange *e, const json_doc *doc, int64_t list, double
         if (!read_lease(doc, at, &taken))
             log_line(LOG_ERROR, "a lease cannot be read; the store takes the job back");
         else if (late)
-            dispatcher_give_back(e->dispatcher, &taken, e->begun_at);
+            dispatcher_give_back(e->dispatcher, &taken, begun_at);
         else
-            dispatcher_take(e->dispatcher, &taken, e->begun_at);
+            dispatcher_take(e->dispatcher, &taken, begun_at);
     }
     if (late && count > 0)
         log_line(LOG_WARNING, "an exchange took too long; %zu leases go back", count);
     if (e->dispatcher->closing)
         dispatcher_close(e->dispatcher);
     dispatcher_fill(e->dispatcher);
-    return count;
+}
+
+/* Decide from how many leases came when the store is asked for more. */
+static void note_supply(exchange *e, size_t count, double now)
+{
+    long want = e->want;
+    if (count > 0) {
+        e->fruitless = 0;
+        queues_turn(e->queues);
+    }
+    e->full = want > 0 ? count >= (size_t)want : e->full;
+    if (want > 0 && !e->full && e->listened)
+        return; /* there was nothing more, and whatever comes will ring */
+    bool may_listen = e->rests || connection_is_asking(e->connection, ASK_BELL);
+    if (want > 0 && (count > 0 || may_listen))
+        e->look = true;
+    else if (want > 0)
+        e->poll_at = fmin(e->poll_at, fmax(e->bell_at, now + BREATH));
+}
+
+/* Send the next exchange before the answer to this one is taken apart: the store works on it
+   meanwhile. The leases in the answer are counted already; how many of them each queue has is not,
+   so not where queues have limits of their own. */
+static void send_ahead(exchange *e, size_t arriving, double now)
+{
+    if (queues_have_limits(e->queues))
+        return;
+    e->arriving = (long)arriving;
+    exchange_turn(e, now);
+    e->arriving = 0;
+    connection_push(e->connection);
 }
 
 static void take_answer(exchange *e, const json_doc *doc, int64_t ok, double now)
 {
     exchange_reply reply;
-    if (!read_exchange_reply(doc, ok, &reply) || !take_settled(e, doc, reply.settled)) {
+    if (!read_exchange_reply(doc, ok, &reply) ||
+        json_count(doc, reply.settled) != e->away.attempts.count) {
         trouble_set(&e->fatal, "protocol_error", false, "the answer to an exchange is not one");
         return;
     }
-    bool listened = e->listened;
-    long want = e->want;
+    size_t count = json_count(doc, reply.leased);
+    attempt_queue told = e->away.attempts;
+    double begun_at = e->begun_at;
+    e->away.attempts = (attempt_queue){0};
     note_pace(e, now);
+    note_supply(e, count, now);
     clear_away(e);
-    size_t count = take_leases(e, doc, reply.leased, now);
-    if (count > 0) {
-        e->fruitless = 0;
-        queues_turn(e->queues);
-    }
-    if (want > 0 && count < (size_t)want && listened)
-        return; /* there was nothing more, and whatever comes will ring */
-    bool listens = connection_is_asking(e->connection, ASK_BELL);
-    if (want > 0 && (count > 0 || listens))
-        e->look = true;
-    else if (want > 0)
-        e->poll_at = fmin(e->poll_at, fmax(e->bell_at, now + BREATH));
+    send_ahead(e, count, now);
+    take_settled(e, &told, doc, reply.settled);
+    take_leases(e, doc, reply.leased, begun_at, now);
 }
 
 /* Whether an error is about a settlement, and not about the store or this worker. */
@@ -342,12 +338,12 @@ static bool is_about_outcome(const trouble *why)
 /* Find the outcome that the store cannot take. */
 static void halve(exchange *e, const trouble *why)
 {
-    size_t count = e->batch.count;
+    size_t count = e->away.attempts.count;
     clear_away(e);
     if (count == 0)
         return;
     if (count == 1) {
-        attempt *a = queue_pop(&e->batch);
+        attempt *a = queue_pop(&e->away.attempts);
         log_line(LOG_ERROR, "the store refused the outcome of job %s: %s", a->lease.id,
                  why->message);
         if (a->refused) {
@@ -355,18 +351,15 @@ static void halve(exchange *e, const trouble *why)
             dispatcher_answered(e->dispatcher, a, SETTLED_LEASE_LOST);
             return;
         }
-        make_small(a, why->code, why->message);
+        attempt_make_small(a, why->code, why->message);
         queue_push_front(&e->suspects, a);
         e->part = 1;
         return;
     }
     e->part = count / 2;
-    attempt_queue again = {0};
-    for (attempt *a = queue_pop(&e->batch); a != NULL; a = queue_pop(&e->batch))
-        queue_push(&again, a);
-    for (attempt *a = queue_pop(&e->suspects); a != NULL; a = queue_pop(&e->suspects))
-        queue_push(&again, a);
-    e->suspects = again;
+    queue_append(&e->away.attempts, &e->suspects);
+    e->suspects = e->away.attempts;
+    e->away.attempts = (attempt_queue){0};
 }
 
 static void refused(exchange *e, const trouble *why)
@@ -378,7 +371,7 @@ static void refused(exchange *e, const trouble *why)
             log_line(LOG_WARNING, "the store did not answer an exchange; it is repeated: %s",
                      why->message);
         back_off(e);
-    } else if (is_about_outcome(why) && e->batch.count > 0) {
+    } else if (is_about_outcome(why) && e->away.attempts.count > 0) {
         halve(e, why);
     } else {
         e->fatal = *why;
@@ -410,7 +403,7 @@ void exchange_answered(exchange *e, ask_kind kind, const json_doc *doc, const re
     } else if (kind == ASK_QUEUES) {
         if (found->ok >= 0 && queues_learn(e->queues, doc, found->ok))
             e->look = true;
-    } else if (e->params.length > 0) {
+    } else if (batch_is_begun(&e->away)) {
         if (found->ok >= 0)
             take_answer(e, doc, found->ok, now);
         else
@@ -420,7 +413,7 @@ void exchange_answered(exchange *e, ask_kind kind, const json_doc *doc, const re
 
 void exchange_unanswered(exchange *e, ask_kind kind)
 {
-    if (kind == ASK_EXCHANGE && e->params.length > 0) {
+    if (kind == ASK_EXCHANGE && batch_is_begun(&e->away)) {
         if (e->failures == 0)
             log_line(LOG_WARNING, "an exchange was not answered; it is repeated");
         back_off(e);

@@ -1,7 +1,8 @@
 /*
  * Hands in what is done and takes what comes next, in one request. Never two of them are under way:
  * one is repeated, with its nonce and the same bytes, until it is answered. Whatever ends meanwhile
- * gathers, so that batches build up by themselves: there are no timers and no minimum sizes.
+ * gathers, so that batches build up by themselves: there are no timers and no minimum sizes. The
+ * next one goes out before the answer to the last is taken apart: store and worker work side by side.
  *
  * How much is wanted: free slots, plus a buffer as long as the jobs that end during one exchange.
  *
@@ -11,6 +12,7 @@
 #ifndef STOKER_EXCHANGE_H
 #define STOKER_EXCHANGE_H
 
+#include "batch.h"
 #include "connection.h"
 #include "dispatcher.h"
 #include "heartbeat.h"
@@ -22,16 +24,19 @@ typedef struct exchange {
     connection *connection;
     heartbeat *heartbeat;
     queues *queues;
-    buffer params;       /* of the exchange that is not answered; empty: there is none */
-    attempt_queue batch; /* the settlements in it */
+    batch away; /* the exchange that is not answered; not begun: there is none */
+    batch next; /* what has ended since, written already */
     attempt_queue suspects; /* after a refusal: those that go again, in smaller parts */
     size_t part;            /* how many at once */
     long want;
+    long arriving; /* leases that have come and are not taken yet */
     double begun_at; /* when it was sent first */
     double retry_at;
     unsigned failures;
     bool was_sent;  /* nobody knows whether it was carried out */
     bool listened;  /* the bell was listening when it was sent */
+    bool full;      /* the last one that asked for leases gave as many */
+    bool rests;     /* the bell was not armed for this one: there is more than enough to do */
     bool look;      /* ask for jobs, whatever was known before */
     double bell_at; /* not before that is the bell armed */
     double poll_at; /* when to look in any case */
@@ -48,6 +53,7 @@ typedef struct exchange {
 } exchange;
 
 void exchange_begin(exchange *e);
+/* The attempts are the dispatcher's to free. */
 void exchange_free(exchange *e);
 /* Send what is due. */
 void exchange_turn(exchange *e, double now);

@@ -90,6 +90,17 @@ void attempt_judge(attempt *a, double random)
     abort(); /* no other kind is ever made */
 }
 
+void attempt_make_small(attempt *a, const char *code, const char *message)
+{
+    ending_set_error(&a->ending, END_DISCARDED, code, "", message);
+    a->outcome = "failed";
+    a->has_retry_in = false;
+    a->refused = true;
+    free(a->logs);
+    free(a->last_note);
+    a->logs = a->last_note = NULL;
+}
+
 settlement attempt_settlement(const attempt *a)
 {
     const ending *e = &a->ending;

@@ -32,7 +32,7 @@ void stoker_worker_free(stoker_worker *w)
     stream_keys_free(w->keys);
     address_free(&w->address);
     queues_free(&w->queues);
-    buffer_free(&w->exchange.params);
+    exchange_free(&w->exchange);
     /* A thread that was given up may be inside a plugin, and reads its task there. */
     if (w->dispatcher.stuck == 0) {
         registry_close(w->tasks);

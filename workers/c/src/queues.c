@@ -37,6 +37,14 @@ bool queues_learns(const queues *q)
     return q->options->queue_count == 0;
 }
 
+bool queues_have_limits(const queues *q)
+{
+    for (size_t i = 0; i < q->options->queue_count; i++)
+        if (q->options->queues[i].most > 0)
+            return true;
+    return false;
+}
+
 static bool is_known(const queues *q, const json_doc *doc, int64_t name)
 {
     for (size_t i = 0; i < q->count; i++)

@@ -16,6 +16,8 @@ void queues_begin(queues *q, const options *o);
 void queues_free(queues *q);
 /* Whether queues that appear in the store are added. */
 bool queues_learns(const queues *q);
+/* Whether any queue may have only so many jobs here at once. */
+bool queues_have_limits(const queues *q);
 /* Add those of an answer to `queues`; true if any was new. */
 bool queues_learn(queues *q, const json_doc *doc, int64_t list);
 /* Let the next queue be the first: the first one takes all it may before the second is asked. */
