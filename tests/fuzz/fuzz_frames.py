@@ -105,7 +105,7 @@ def _take(request: Request) -> None:
         params = verb.read_params(request.params)
         if isinstance(params, SubmitParams):
             params = door.check_batch(params, LIMITS).params
-        door.check_params(params, LIMITS)
+        door.check_params(params, LIMITS, bytes(request.params))
         text = msgspec.json.encode(params)
         assert msgspec.json.encode(verb.read_params(text)) == text
 

@@ -4,6 +4,7 @@ Each class here shows one of `stoker.core.job` or `stoker.core.records` and has 
 Fields with their default are left out.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -239,7 +240,7 @@ def read_job(job: WireJob) -> JobSpec:
 
 def show_exchanged(done: Exchanged) -> WireExchanged:
     """Return what an exchange gave as it travels."""
-    return WireExchanged(done.settled, [show_lease(lease) for lease in done.leased])
+    return WireExchanged(done.settled, show_leases(done.leased))
 
 
 def read_exchanged(done: WireExchanged) -> Exchanged:
@@ -247,29 +248,38 @@ def read_exchanged(done: WireExchanged) -> Exchanged:
     return Exchanged(done.settled, [_read_lease(lease) for lease in done.leased])
 
 
-def show_lease(lease: Leased) -> WireLease:
-    """Return a lease as it travels. What the store holds is JSON already."""
-    parents = lease.parents
-    return WireLease(
-        lease.id,
-        lease.task,
-        msgspec.Raw(lease.payload),
-        lease.queue,
-        lease.attempt,
-        lease.epoch,
-        lease.nonce,
-        lease.timeout,
-        lease.soft_timeout,
-        lease.failed,
-        lease.lost,
-        msgspec.UNSET if lease.retry == b"{}" else msgspec.Raw(lease.retry),
-        None if parents is None else {key: msgspec.Raw(data) for key, data in parents.items()},
-        lease.parent_names,  # type: ignore[arg-type]
-        lease.tenant,
-        lease.workflow_id,
-        lease.headers,  # type: ignore[arg-type]
-        lease.cancel_requested,
-    )
+def show_leases(leases: Iterable[Leased]) -> list[WireLease]:
+    """Return leases as they travel. What the store holds is JSON already.
+
+    The hot path of a gateway, as is `read_settlements`: a call for each would cost as much again.
+    """
+    return [
+        WireLease(
+            lease.id,
+            lease.task,
+            msgspec.Raw(lease.payload),
+            lease.queue,
+            lease.attempt,
+            lease.epoch,
+            lease.nonce,
+            lease.timeout,
+            lease.soft_timeout,
+            lease.failed,
+            lease.lost,
+            msgspec.UNSET if lease.retry == b"{}" else msgspec.Raw(lease.retry),
+            None if lease.parents is None else _show_results(lease.parents),
+            lease.parent_names,  # type: ignore[arg-type]
+            lease.tenant,
+            lease.workflow_id,
+            lease.headers,  # type: ignore[arg-type]
+            lease.cancel_requested,
+        )
+        for lease in leases
+    ]
+
+
+def _show_results(results: Mapping[str, bytes]) -> dict[str, msgspec.Raw]:
+    return {key: msgspec.Raw(data) for key, data in results.items()}
 
 
 def _read_lease(lease: WireLease) -> Leased:
@@ -318,21 +328,24 @@ def show_settlement(told: Settlement) -> WireSettlement:
     )
 
 
-def read_settlement(told: WireSettlement) -> Settlement:
-    """Return a settlement that travelled."""
-    return Settlement(
-        told.id,
-        told.epoch,
-        told.nonce,
-        told.outcome,
-        _bytes(told.result),
-        told.error,
-        told.retry_in,
-        told.ran_for,
-        told.progress,
-        told.note,
-        told.logs,
-    )
+def read_settlements(settlements: Iterable[WireSettlement]) -> list[Settlement]:
+    """Return settlements that travelled."""
+    return [
+        Settlement(
+            told.id,
+            told.epoch,
+            told.nonce,
+            told.outcome,
+            None if told.result is msgspec.UNSET else bytes(told.result),
+            told.error,
+            told.retry_in,
+            told.ran_for,
+            told.progress,
+            told.note,
+            told.logs,
+        )
+        for told in settlements
+    ]
 
 
 def show_held(held: HeldJob) -> WireHeld:

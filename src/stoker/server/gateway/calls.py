@@ -22,7 +22,7 @@ async def _submit(store: Store, p: verbs.SubmitParams) -> Any:
 async def _exchange(store: Store, p: verbs.ExchangeParams) -> Any:
     return await store.exchange(
         p.session_id,
-        [records.read_settlement(told) for told in p.settlements],
+        records.read_settlements(p.settlements),
         queues=p.queues,
         want=p.want,
         nonce=p.nonce,

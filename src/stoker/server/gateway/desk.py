@@ -265,7 +265,7 @@ class Desk:
         if isinstance(params, SubmitParams):
             refusals = door.check_batch(params, self._limits)
             return refusals.params, refusals
-        door.check_params(params, self._limits)
+        door.check_params(params, self._limits, raw)
         return params, None
 
     async def _call(self, name: str, params: Any) -> Any:
@@ -297,8 +297,8 @@ class Desk:
         room = most - len(_encode(Exchanged(done.settled, [])))
         kept: list[Leased] = []
         returned: list[Settlement] = []
-        for lease in done.leased:
-            size = len(_encode(records.show_lease(lease))) + 1
+        for lease, shown in zip(done.leased, records.show_leases(done.leased), strict=True):
+            size = len(_encode(shown)) + 1
             if size <= room:
                 room -= size
                 kept.append(lease)

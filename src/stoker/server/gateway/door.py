@@ -76,8 +76,13 @@ def check_batch(params: SubmitParams, limits: LimitSettings) -> Refusals:
     return Refusals(msgspec.structs.replace(params, jobs=passed), refused)
 
 
-def check_params(params: object, limits: LimitSettings) -> None:
+def check_params(params: object, limits: LimitSettings, given: bytes) -> None:
     """Refuse a call of another verb that brings what no store should see.
+
+    Args:
+        params: The parameters.
+        limits: Of payloads and results.
+        given: The parameters as they came.
 
     Raises:
         StokerError: It does.
@@ -85,8 +90,7 @@ def check_params(params: object, limits: LimitSettings) -> None:
     if isinstance(params, BeatParams):
         _check_details(params.session)
     elif isinstance(params, ExchangeParams):
-        for told in params.settlements:
-            _check_result(told, limits)
+        _check_results(params.settlements, limits, given)
     elif isinstance(params, RequeueParams):
         if params.payload is not msgspec.UNSET:
             codec.parse_object(bytes(params.payload), limit=limits.payload)
@@ -117,6 +121,17 @@ def _check_details(session: WireSession) -> None:
         data = msgspec.json.encode(session.details)
         codec.check_size(len(data), limit=MAX_DETAILS, what="session's details")
         codec.check_depth(data, what="session's details")
+
+
+def _check_results(
+    settlements: Sequence[WireSettlement], limits: LimitSettings, given: bytes
+) -> None:
+    # Most results are small and flat. None is longer than all parameters together, or nests deeper
+    # than all brackets beside those that each settlement has around it.
+    brackets = given.count(b"{") + given.count(b"[") - len(settlements)
+    if len(given) > limits.result or brackets > codec.MAX_DEPTH:
+        for told in settlements:
+            _check_result(told, limits)
 
 
 def _check_result(told: WireSettlement, limits: LimitSettings) -> None:

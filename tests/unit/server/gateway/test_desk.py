@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from stoker.core.clock import SystemClock
+from stoker.core.codec import MAX_DEPTH
 from stoker.core.errors import (
     Forbidden,
     FrameTooLarge,
@@ -340,6 +341,25 @@ async def test_a_result_over_the_limit_is_refused(counter: Counter) -> None:
     with pytest.raises(InvalidPayload, match="deeper"):
         await counter.exchange("s", ROVER, deep)
     assert await counter.states([lease.id]) == [State.ASSIGNED]
+
+
+@pytest.mark.parametrize("depth", [50, 99, 100, 101])
+async def test_a_deep_result_is_found_among_flat_ones(counter: Counter, depth: int) -> None:
+    await counter.put(40)
+    await counter.beat("s", ROVER)
+    leased = (await counter.exchange("s", ROVER, want=40)).leased
+    results = [b"[" * depth + b"]" * depth, b'{"a":[1]}', b'"flat"', b"7"] * 10
+    told = [
+        Settlement(lease.id, lease.epoch, lease.nonce, Outcome.COMPLETED, result)
+        for lease, result in zip(leased, results, strict=True)
+    ]
+    if depth > MAX_DEPTH:
+        with pytest.raises(InvalidPayload, match="deeper"):
+            await counter.exchange("s", ROVER, *told[:2])
+        with pytest.raises(InvalidPayload, match="deeper"):
+            await counter.exchange("s", ROVER, *told)
+    else:
+        assert (await counter.exchange("s", ROVER, *told)).settled == [Settled.OK] * 40
 
 
 async def test_big_parameters_are_read_as_small_ones_are(counter: Counter) -> None:
