@@ -1,10 +1,11 @@
 """Classes of durations, and the percentiles that come from them."""
 
 import math
+from collections import Counter
 
 import pytest
 
-from stoker.core.spread import BOUNDS, added, class_of, percentile
+from stoker.core.spread import BOUNDS, added, class_of, count_classes, percentile
 
 
 def test_a_bound_belongs_to_the_class_below_it() -> None:
@@ -13,6 +14,13 @@ def test_a_bound_belongs_to_the_class_below_it() -> None:
         assert class_of(bound * 1.000001) == number + 1
     assert (class_of(0.0), class_of(-1.0)) == (0, 0)
     assert class_of(1e9) == len(BOUNDS)
+
+
+def test_durations_are_counted_by_class() -> None:
+    durations = [*BOUNDS, 1e9, -1.0, 0.0, 0.0031, 0.0031, 0.004]
+    counted = dict(count_classes(reversed(durations)))
+    assert counted == Counter(map(class_of, durations))
+    assert count_classes([]) == []
 
 
 def test_percentiles_are_right_within_a_factor_of_two() -> None:

@@ -116,6 +116,8 @@ class Bell:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiters: set[Waiter] = set()
+        self._askers = 0
+        """How many of them wait for jobs."""
         self._ears: dict[str, socket.socket] = {}
         self._news = asyncio.Event()
         self._version = 0
@@ -125,10 +127,10 @@ class Bell:
     def announce(self, books: Ledger) -> None:
         """Tell everybody what a commit changed. In the writer's thread."""
         if self._waiters:
+            changed = frozenset(books.changed) if self._askers else frozenset[str]()
             # The loop is closed only after the waiters are gone, unless it was torn down.
             with contextlib.suppress(RuntimeError):
-                news = (books.rung, frozenset(books.changed))
-                self._loop.call_soon_threadsafe(self._hear_news, *news)
+                self._loop.call_soon_threadsafe(self._hear_news, books.rung, changed)
         self._doorbell.ring("q", books.rung)
         self._doorbell.ring("j", books.changed)
 
@@ -137,6 +139,7 @@ class Bell:
         end = self._loop.time() + timeout
         waiter = Waiter(queues, ids)
         self._waiters.add(waiter)
+        self._askers += bool(ids)
         try:
             if queues:
                 self._listen("q")
@@ -156,6 +159,7 @@ class Bell:
             return waiter.rung
         finally:
             self._waiters.discard(waiter)
+            self._askers -= bool(ids)
 
     async def dismiss(self) -> None:
         """Send everybody home who waits here."""

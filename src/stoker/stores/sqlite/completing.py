@@ -4,7 +4,7 @@ One statement writes them all, with the fence in it. What the books need besides
 lease, if this handle gave it (`complete_given`), else from a look at the rows (`complete`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -53,7 +53,13 @@ def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> 
         return True
     now = tx.now
     rows = [
-        (pick.seq, told.epoch, told.nonce, _text(told.result), _began(now, told.ran_for))
+        (
+            pick.seq,
+            told.epoch,
+            told.nonce,
+            None if told.result is None else told.result.decode("utf-8", "replace"),
+            None if told.ran_for is None else now - told.ran_for,
+        )
         for pick, told in done
     ]
     tx.db.execute("SAVEPOINT given")
@@ -62,8 +68,13 @@ def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> 
         return False
     tx.db.execute("RELEASE given")
     sums = _Sums()
-    for pick, told in done:
-        sums.add(pick.queue, pick.priority, pick.task, pick.leased_at - pick.due_at, told.ran_for)
+    kinds: dict[tuple[str, int, str], list[tuple[Pick, Settlement]]] = {}
+    for one in done:
+        pick = one[0]
+        kinds.setdefault((pick.queue, pick.priority, pick.task), []).append(one)
+    for kind, same in kinds.items():
+        waits = [pick.leased_at - pick.due_at for pick, _ in same]
+        sums.add_all(kind, waits, [told.ran_for for _, told in same if told.ran_for is not None])
     sums.write(tx)
     tx.books.changed += [told.id for _, told in done]
     return True
@@ -104,13 +115,14 @@ class _Sums:
         self._cells: dict[tuple[str, int, str], tuple[list[float], list[float]]] = {}
 
     def add(self, queue: str, priority: int, task: str, waited: float, ran: float | None) -> None:
-        key = (queue, priority, task)
-        cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells[key] = ([], [])
-        cell[0].append(waited)
-        if ran is not None:
-            cell[1].append(ran)
+        self.add_all((queue, priority, task), (waited,), () if ran is None else (ran,))
+
+    def add_all(
+        self, kind: tuple[str, int, str], waits: Iterable[float], runs: Iterable[float]
+    ) -> None:
+        cell = self._cells.setdefault(kind, ([], []))
+        cell[0].extend(waits)
+        cell[1].extend(runs)
 
     def write(self, tx: Transaction) -> None:
         outcome = Outcome.COMPLETED.value

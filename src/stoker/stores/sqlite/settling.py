@@ -46,15 +46,18 @@ def settle(
     answers = [Settled.OK] * len(settlements)
     quick: list[tuple[Pick, Settlement]] = []
     rest: list[int] = []
+    completed, take = Outcome.COMPLETED, given.pop
     for place, told in enumerate(settlements):
-        pick = given.pop(told.id, None)
+        pick = take(told.id, None)
         if (
             pick is not None
             and pick.plain
-            and told.outcome is Outcome.COMPLETED
+            and told.outcome is completed
             and pick.epoch == told.epoch
             and pick.nonce == told.nonce
-            and not _speaks(told)
+            and told.progress is None
+            and told.note is None
+            and not told.logs
         ):
             quick.append((pick, told))
         else:

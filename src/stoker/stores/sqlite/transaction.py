@@ -21,7 +21,7 @@ from stoker.core.spread import (
     RAN_SUM,
     WAITED_MARKS,
     WAITED_SUM,
-    class_of,
+    count_classes,
 )
 from stoker.stores.sqlite.phrases import (
     CODES,
@@ -282,23 +282,20 @@ class Transaction:
         cell[2] += ran
         self._add_total(outcome, n)
 
-    def spread(self, queue: str, task: str, waits: Iterable[float], runs: Iterable[float]) -> None:
+    def spread(
+        self, queue: str, task: str, waits: Collection[float], runs: Collection[float]
+    ) -> None:
         """Count the classes that waits and runs of attempts fall into."""
         ways = (
             (waits, WAITED_MARKS, WAITED_SUM),
             (runs, RAN_MARKS, RAN_SUM),
         )
         for durations, marks, whole in ways:
-            found: dict[int, int] = {}
-            seconds = 0.0
-            for duration in durations:
-                number = class_of(duration)
-                found[number] = found.get(number, 0) + 1
-                seconds += duration
-            for number, n in found.items():
+            classes = count_classes(durations)
+            for number, n in classes:
                 self.count(queue, task, marks[number], n=n)
-            if found:
-                self._add_total(whole, round(seconds * MICROSECONDS))
+            if classes:
+                self._add_total(whole, round(sum(durations) * MICROSECONDS))
 
     def _add_total(self, name: str, n: int) -> None:
         self.books.totals[name] = self.books.totals.get(name, 0) + n
