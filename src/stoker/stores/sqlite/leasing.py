@@ -46,6 +46,10 @@ _OLDEST = phrase(
     picks=_PICKS,
     each=" UNION ALL ".join(_OLDEST_OF % rank for rank in range(3)),
 )
+_HAS_RANK = """
+    EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_ready
+            WHERE {queued} AND queue = ?1 AND priority = %d)"""
+_RANKS = phrase("SELECT {each}", each=" + ".join(_HAS_RANK % rank for rank in range(3)))
 _NAMED = phrase(
     """
     {picks} FROM jobs AS j
@@ -180,7 +184,7 @@ def lease(
     if ids:
         taker.take_named(ids, want)
     by_age, _ = rules.aged_first(want - len(taker.picks), aged)
-    if by_age:
+    if by_age and not taker.goes_by_age():
         taker.take_oldest(by_age)
     taker.take_best(want)
     return _complete(tx, taker.picks)
@@ -216,6 +220,10 @@ class _Taker:
         place = {job_id: i for i, job_id in enumerate(ids)}
         found.sort(key=lambda pick: place[pick.id])
         self._take(self._that_fit(found, want - len(self.picks)))
+
+    def goes_by_age(self) -> bool:
+        """Whether the best jobs are the oldest ones: of one queue, and of one priority."""
+        return len(self._room) == 1 and self._tx.value(_RANKS, *self._room) <= 1
 
     def take_oldest(self, want: int) -> None:
         found: list[Pick] = []
