@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.servers.server import Server
 
 PASSWORD = "in tests only"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
+GONE_WITHIN = 10.0
+"""Seconds in which what was killed is gone: the next server shares no memory with the dead."""
 _SAFE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -128,12 +131,17 @@ class Postgres(Server):
         # would keep the next one from starting; one that goes on makes a pause a lie.
         children: list[psutil.Process] = []
         if self.process is not None and number is not signal.SIGINT:
+            if number is signal.SIGKILL:
+                # One that it starts between the look and the end would be nobody's.
+                super()._signal(signal.SIGSTOP)
             with contextlib.suppress(psutil.NoSuchProcess):
                 children = psutil.Process(self.process.pid).children(recursive=True)
         super()._signal(number)
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
+        if number is signal.SIGKILL:
+            _until_gone(children)
 
     def drop(self, schema: str) -> None:
         """Delete a schema with all that is in it."""
@@ -237,6 +245,20 @@ def least_schemas() -> Schemas:
     schemas = Schemas(shared_server(), least=True)
     atexit.register(schemas.close)
     return schemas
+
+
+def _until_gone(processes: list[psutil.Process]) -> None:
+    """Wait until processes that were killed hold nothing any more, reaped or not."""
+    deadline = time.monotonic() + GONE_WITHIN
+    while time.monotonic() < deadline and any(_holds_memory(one) for one in processes):
+        psutil.wait_procs(processes, timeout=0.01)
+
+
+def _holds_memory(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _program(name: str) -> str:
