@@ -1,5 +1,5 @@
 /** Find the one job that matters among a million, and act on one or on all that match. */
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { address, ApiError, messageOf, type Job } from "../api/client";
 import { useLive } from "../api/live";
@@ -36,6 +36,9 @@ export function Jobs() {
   const may = useMay();
   const choosing = may("post /api/v1/jobs/bulk");
   const row = useRows(jobs, (id) => choosing && setChosen(toggled(chosen, id)), () => may("post /api/v1/jobs") && setSubmitting(true));
+  // Both stay the same, so that rows in which nothing changed are not drawn again.
+  const cell = useMemo(() => choiceCell(setChosen), []);
+  const shown = jobs.some((job) => job.tenant) ? COLUMNS : COLUMNS.filter((column) => column.key !== "tenant");
   const turn = (to: string, rest: string[]) => {
     setTrail(rest);
     setCursor(to);
@@ -77,7 +80,8 @@ export function Jobs() {
             rows={jobs}
             rowKey={(job) => job.id}
             rowClass={(job, index) => `${chosen.has(job.id) ? "chosen" : ""} ${index === row ? "cursor" : ""}`}
-            columns={columns(jobs, chosen, choosing ? setChosen : null)}
+            isChosen={(job) => chosen.has(job.id)}
+            columns={choosing ? [choice(jobs, chosen, setChosen, cell), ...shown] : shown}
           />
         )}
       </Card>
@@ -185,32 +189,34 @@ function Choice(props: {
   );
 }
 
+type SetChosen = (next: ReadonlySet<string> | ((now: ReadonlySet<string>) => ReadonlySet<string>)) => void;
+
 /** The column to choose with is for those who may do something with what they chose. */
-function choice(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: (set: ReadonlySet<string>) => void): Column<Job> {
+function choice(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: SetChosen, cell: Column<Job>["cell"]): Column<Job> {
   const all = jobs.length > 0 && jobs.every((job) => chosen.has(job.id));
   return {
     key: "choose",
     head: <input type="checkbox" aria-label="Choose all on this page" checked={all} onChange={() => setChosen(new Set(all ? [] : jobs.map((job) => job.id)))} />,
     className: "tight",
-    cell: (job) => <input type="checkbox" aria-label={`Choose job ${job.id}`} checked={chosen.has(job.id)} onChange={() => setChosen(toggled(chosen, job.id))} />,
+    cell,
   };
 }
 
-function columns(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: ((set: ReadonlySet<string>) => void) | null): Column<Job>[] {
-  const tenants = jobs.some((job) => job.tenant);
-  return [
-    ...(setChosen ? [choice(jobs, chosen, setChosen)] : []),
-    { key: "state", head: "State", className: "tight", cell: (job) => <StateBadge state={job.state} /> },
-    { key: "task", head: "Task", className: "tight", cell: (job) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> },
-    { key: "what", head: "", className: "fill", cell: (job) => <div className="cut"><What job={job} /></div> },
-    { key: "queue", head: "Queue", className: "tight wide-only soft", cell: (job) => job.queue },
-    { key: "priority", head: "Priority", className: "tight wide-only", cell: (job) => <span className={job.priority === "high" ? "strong" : "faint"}>{job.priority}</span> },
-    ...(tenants ? [{ key: "tenant", head: "Tenant", className: "tight wide-only soft", cell: (job: Job) => job.tenant ?? "" }] : []),
-    { key: "attempt", head: "Attempt", className: "num wide-only", cell: (job) => <span className={job.failed || job.lost ? "" : "zero"}>{job.attempt}</span> },
-    { key: "ran", head: "Ran for", className: "num wide-only", cell: (job) => <Ran job={job} /> },
-    { key: "submitted", head: "Submitted", className: "num", cell: (job) => <Ago at={job.submitted_at} /> },
-  ];
-}
+const choiceCell = (setChosen: SetChosen): Column<Job>["cell"] => (job, chosen) => (
+  <input type="checkbox" aria-label={`Choose job ${job.id}`} checked={chosen} onChange={() => setChosen((now) => toggled(now, job.id))} />
+);
+
+const COLUMNS: readonly Column<Job>[] = [
+  { key: "state", head: "State", className: "tight", cell: (job) => <StateBadge state={job.state} /> },
+  { key: "task", head: "Task", className: "tight", cell: (job) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> },
+  { key: "what", head: "", className: "fill", cell: (job) => <div className="cut"><What job={job} /></div> },
+  { key: "queue", head: "Queue", className: "tight wide-only soft", cell: (job) => job.queue },
+  { key: "priority", head: "Priority", className: "tight wide-only", cell: (job) => <span className={job.priority === "high" ? "strong" : "faint"}>{job.priority}</span> },
+  { key: "tenant", head: "Tenant", className: "tight wide-only soft", cell: (job) => job.tenant ?? "" },
+  { key: "attempt", head: "Attempt", className: "num wide-only", cell: (job) => <span className={job.failed || job.lost ? "" : "zero"}>{job.attempt}</span> },
+  { key: "ran", head: "Ran for", className: "num wide-only", cell: (job) => <Ran job={job} /> },
+  { key: "submitted", head: "Submitted", className: "num", cell: (job) => <Ago at={job.submitted_at} /> },
+];
 
 /** What is most worth knowing about a job in one line. */
 function What({ job }: { job: Job }) {

@@ -29,21 +29,26 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-export function useNow(): number {
-  return useSyncExternalStore(subscribe, () => {
-    if (Math.abs(storeNow() - now) > 1500) now = storeNow();
-    return now;
-  });
+function ticked(): number {
+  if (Math.abs(storeNow() - now) > 1500) now = storeNow();
+  return now;
 }
 
+export const useNow = (): number => useSyncExternalStore(subscribe, ticked);
+
+/** A text that tells the time: drawn again when it changes, and not with each second. */
+const useTelling = (tell: (now: number) => string): string => useSyncExternalStore(subscribe, () => tell(ticked()));
+
 export function Ago({ at }: { at: string | null | undefined }) {
-  const moment = useNow();
-  if (!at) return <span className="faint">–</span>;
-  return <time dateTime={at} title={full(at)}>{relative(at, Math.max(moment, 0))}</time>;
+  return at ? <Told at={at} tell={(present) => relative(at, Math.max(present, 0))} /> : <span className="faint">–</span>;
 }
 
 /** How long something has been going on. */
 export function Since({ at }: { at: string }) {
-  const moment = useNow();
-  return <time dateTime={at} title={full(at)}>{brief(Math.max(0, (moment - ms(at)) / 1000))}</time>;
+  return <Told at={at} tell={(present) => brief(Math.max(0, (present - ms(at)) / 1000))} />;
+}
+
+function Told({ at, tell }: { at: string; tell: (now: number) => string }) {
+  const text = useTelling(tell);
+  return <time dateTime={at} title={full(at)}>{text}</time>;
 }
