@@ -122,6 +122,7 @@ test("workflows: list, live graph, nothing moves under the hand, retry from a no
   assert.ok(await stop.isDisabled(), "it ended");
 
   await node("second").click();
+  await page.getByRole("region", { name: "Chosen node" }).getByText("ValueError: no luck").waitFor();
   await screen.button("Retry from here").click();
   await screen.confirm("Retry");
   await screen.see(/jobs? will run again/);
@@ -132,6 +133,23 @@ test("workflows: list, live graph, nothing moves under the hand, retry from a no
   await screen.confirm("Retry");
   await screen.dialog.waitFor({ state: "detached" });
   await until("it failed a third time", async () => (await attempts()) === 3);
+  screen.fine();
+});
+
+test("workflows: one that is too big to draw is shown page by page", async () => {
+  const jobs = Array.from({ length: 503 }, (_, number) => ({ name: `n${number}`, task: "echo", queue: "nobody", after: number ? ["n0"] : [] }));
+  const { body } = await system.api("POST", "/workflows", { name: "big", jobs });
+  await screen.open(`/workflows/${body.id}`);
+  await screen.see("503 jobs are too many to draw; the table shows them.");
+  const rows = page.getByRole("table", { name: "Nodes" }).locator("tbody tr");
+  assert.equal(await rows.count(), 500);
+  assert.ok(await screen.button("Newest").isDisabled(), "these are the newest");
+  await screen.button("Older").click();
+  await page.getByRole("link", { name: "n0", exact: true }).waitFor();
+  assert.equal(await rows.count(), 3);
+  await screen.button("Newest").click();
+  await page.getByRole("link", { name: "n502", exact: true }).waitFor();
+  await system.api("POST", `/workflows/${body.id}/cancel`);
   screen.fine();
 });
 

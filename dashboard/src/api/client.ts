@@ -11,7 +11,6 @@ export type Stats = Schemas["Stats"];
 export type Queue = Schemas["QueueStats"];
 export type Worker = Schemas["SessionInfo"];
 export type Schedule = Schemas["ScheduleView"];
-export type Workflow = Schemas["WorkflowView"];
 export type ErrorInfo = Schemas["ErrorInfo"];
 
 type Verb = "get" | "post" | "put" | "patch" | "delete";

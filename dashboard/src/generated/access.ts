@@ -60,5 +60,6 @@ export const NEEDS = {
   "post /api/v1/workflows": "submit",
   "get /api/v1/workflows/{workflow_id}": "read",
   "post /api/v1/workflows/{workflow_id}/cancel": "operate",
+  "get /api/v1/workflows/{workflow_id}/graph": "read",
   "post /api/v1/workflows/{workflow_id}/retry": "operate",
 } as const satisfies Record<string, Need>;

@@ -1052,6 +1052,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workflows/{workflow_id}/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Graph
+         * @description Return the shape of a workflow and the states of its jobs, newest submitted page first.
+         *
+         *     For whoever draws it, and looks again while it runs: without payloads, results, attempts and
+         *     log lines, which `GET /api/v1/jobs/{job_id}` has.
+         */
+        get: operations["get_graph"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workflows/{workflow_id}/retry": {
         parameters: {
             query?: never;
@@ -1608,6 +1631,40 @@ export interface components {
              * @enum {string}
              */
             on_parent_failure: "cancel" | "run";
+        };
+        /**
+         * GraphNode
+         * @description What a graph shows of a job. The rest is at ``/api/v1/jobs/{id}``.
+         */
+        GraphNode: {
+            cause: string | null;
+            finished_at: string | null;
+            id: string;
+            node: string | null;
+            progress: number | null;
+            started_at: string | null;
+            state: components["schemas"]["State"];
+            task: string;
+            waiting_for: number;
+        };
+        /**
+         * GraphView
+         * @description The shape of a workflow and where its jobs are, without what they carry.
+         */
+        GraphView: {
+            counts: {
+                [key: string]: number;
+            };
+            edges: components["schemas"]["Edge"][];
+            finished_at: string | null;
+            id: string;
+            name: string;
+            next_cursor: string | null;
+            nodes: components["schemas"]["GraphNode"][];
+            state: string;
+            /** Format: date-time */
+            submitted_at: string;
+            total: number;
         };
         /**
          * Health
@@ -7598,6 +7655,87 @@ export interface operations {
             };
             /** @description Unsupported Media Type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_graph: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                /** @description Records in one page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                workflow_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GraphView"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

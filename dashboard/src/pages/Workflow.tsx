@@ -5,14 +5,15 @@ import "@xyflow/react/dist/base.css";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { Link } from "wouter";
-import { get, post, type Job, type Workflow } from "../api/client";
+import { get, post, type Schemas } from "../api/client";
 import { useRefresh } from "../api/queries";
 import { LEASED, LIVE } from "../generated/lifecycle";
+import { useParameter } from "../lib/address";
 import { between, count, length, percent, plural, tail, words } from "../lib/format";
 import { jobsLink } from "../lib/search";
 import { Button, Meter, StateBadge } from "../ui/controls";
 import { Confirm } from "../ui/Dialog";
-import { Bones, Card, Failure, Page, Table } from "../ui/parts";
+import { Bones, Card, Failure, Page, Table, type Column } from "../ui/parts";
 import { Since } from "../ui/Time";
 import { toast } from "../ui/toast";
 import { FlowState, StatesBar } from "./Workflows";
@@ -21,24 +22,30 @@ const WIDTH = 190;
 const HEIGHT = 60;
 /** Beyond this a graph helps nobody; the table below shows everything. */
 const DRAWN = 300;
+/** Rows of the table, and what one look fetches while the workflow moves. */
+const SIZE = 500;
+type Graph = Schemas["GraphView"];
+type Job = Schemas["GraphNode"];
 type JobNode = Node<{ job: Job; chosen: boolean }, "job">;
 
 export function WorkflowPage({ id }: { id: string }) {
+  const [cursor, setCursor] = useParameter("cursor");
   const flow = useQuery({
-    queryKey: ["workflow", id],
-    queryFn: ({ signal }) => get("/api/v1/workflows/{workflow_id}", { path: { workflow_id: id }, signal }),
+    queryKey: ["workflow", id, cursor],
+    queryFn: ({ signal }) => get("/api/v1/workflows/{workflow_id}/graph", { path: { workflow_id: id }, query: { cursor: cursor || null, limit: SIZE }, signal }),
+    placeholderData: (before) => before,
     meta: { live: true },
   });
   if (flow.isPending) return <Page title="Workflow"><Card><Bones rows={8} /></Card></Page>;
   if (flow.isLoadingError) return <Page title="Workflow"><Card><Failure error={flow.error} retry={() => void flow.refetch()} /></Card></Page>;
-  return <Shown flow={flow.data} />;
+  return <Shown flow={flow.data} cursor={cursor} onTurn={setCursor} />;
 }
 
-function Shown({ flow }: { flow: Workflow }) {
+function Shown({ flow, cursor, onTurn }: { flow: Graph; cursor: string; onTurn: (cursor: string) => void }) {
   const [chosen, setChosen] = useState<string | null>(null);
   const [open, setOpen] = useState<"retry" | "cancel" | "node" | null>(null);
   const refresh = useRefresh();
-  const job = flow.jobs.find((one) => one.id === chosen);
+  const job = flow.nodes.find((one) => one.id === chosen);
   const path = { workflow_id: flow.id };
   const done = (text: string) => {
     toast(text);
@@ -66,36 +73,23 @@ function Shown({ flow }: { flow: Workflow }) {
         end={flow.finished_at ? `took ${length(between(flow.submitted_at, flow.finished_at))}` : <>for <Since at={flow.submitted_at} /></>}
       >
         <div className="body"><StatesBar counts={flow.counts} total={flow.total} /></div>
-        {flow.jobs.length <= DRAWN ? (
-          <Graph flow={flow} chosen={chosen} onChoose={setChosen} />
+        {flow.total <= DRAWN ? (
+          <Drawn flow={flow} chosen={chosen} onChoose={setChosen} />
         ) : (
-          <p className="body soft">{count(flow.jobs.length)} jobs are too many to draw; the table shows them.</p>
+          <p className="body soft">{count(flow.total)} jobs are too many to draw; the table shows them.</p>
         )}
-        {job && (
-          <div className="bulk" role="region" aria-label="Chosen node">
-            <StateBadge state={job.state} />
-            <span className="strong">{job.node ?? job.task}</span>
-            <span className="soft cut grow">{job.error ? `${job.error.type || job.error.code}: ${job.error.message}` : job.progress_note}</span>
-            <Link className="button tiny" href={`/jobs/${job.id}`}>Open the job</Link>
-            {!LIVE.includes(job.state) && <Button needs="post /api/v1/workflows/{workflow_id}/retry" kind="tiny" icon="retry" onClick={() => setOpen("node")}>Retry from here</Button>}
-          </div>
-        )}
+        {job && <Chosen key={job.id} job={job} onRetry={() => setOpen("node")} />}
       </Card>
-      <Card title="Nodes" sub={!flow.is_complete && `the newest ${count(flow.jobs.length)} of ${count(flow.total)}`}>
+      <Card title="Nodes" sub={flow.nodes.length < flow.total && `${count(flow.nodes.length)} of ${count(flow.total)}`}>
         <Table
           label="Nodes"
-          rows={flow.jobs.slice(0, 500)}
+          rows={flow.nodes}
           rowKey={(one) => one.id}
           rowClass={(one) => (one.id === chosen ? "chosen" : "")}
-          columns={[
-            { key: "state", head: "State", className: "tight", cell: (one) => <StateBadge state={one.state} /> },
-            { key: "node", head: "Node", className: "tight", cell: (one) => <Link className="cell strong" href={`/jobs/${one.id}`}>{one.node ?? tail(one.id)}</Link> },
-            { key: "task", head: "Task", className: "tight wide-only soft", cell: (one) => one.task },
-            { key: "what", head: "", className: "fill", cell: (one) => <div className="cut">{one.state === "blocked" ? <span className="soft">waits for {one.waiting_for} of {one.parents.length}</span> : one.error ? <span className="bad">{one.error.type || one.error.code} <span className="soft">{one.error.message}</span></span> : LEASED.includes(one.state) && one.progress !== null ? <span className="row"><Meter share={one.progress} /><span className="soft">{percent(one.progress)} {one.progress_note}</span></span> : ""}</div> },
-            { key: "ran", head: "Ran for", className: "num", cell: (one) => length(between(one.started_at, one.finished_at)) },
-          ]}
+          columns={COLUMNS}
         />
       </Card>
+      {(cursor || flow.next_cursor) && <div className="row"><span className="grow" /><Button disabled={!cursor} onClick={() => onTurn("")}>Newest</Button><Button disabled={!flow.next_cursor} onClick={() => onTurn(flow.next_cursor ?? "")}>Older</Button></div>}
       {open === "cancel" && (
         <Confirm title={`Cancel ${flow.name}`} action="Cancel the workflow" danger reason onClose={() => setOpen(null)}
           run={async (reason) => { await post("/api/v1/workflows/{workflow_id}/cancel", { path, body: { reason } }); done("The workflow is called off"); }}>
@@ -116,6 +110,39 @@ function Shown({ flow }: { flow: Workflow }) {
   );
 }
 
+const COLUMNS: readonly Column<Job>[] = [
+  { key: "state", head: "State", className: "tight", cell: (one) => <StateBadge state={one.state} /> },
+  { key: "node", head: "Node", className: "tight", cell: (one) => <Link className="cell strong" href={`/jobs/${one.id}`}>{one.node ?? tail(one.id)}</Link> },
+  { key: "task", head: "Task", className: "tight wide-only soft", cell: (one) => one.task },
+  { key: "what", head: "", className: "fill", cell: (one) => <div className="cut"><What job={one} /></div> },
+  { key: "ran", head: "Ran for", className: "num", cell: (one) => length(between(one.started_at, one.finished_at)) },
+];
+
+function What({ job }: { job: Job }) {
+  if (job.state === "blocked") return <span className="soft">waits for {plural(job.waiting_for, "parent")}</span>;
+  if (job.cause) return <span className="bad">{job.cause}</span>;
+  if (LEASED.includes(job.state) && job.progress !== null) return <span className="row"><Meter share={job.progress} /><span className="soft">{percent(job.progress)}</span></span>;
+  return null;
+}
+
+/** What the graph leaves out is fetched for the one node that somebody looks at. */
+function Chosen({ job, onRetry }: { job: Job; onRetry: () => void }) {
+  const whole = useQuery({
+    queryKey: ["node", job.id, job.state],
+    queryFn: ({ signal }) => get("/api/v1/jobs/{job_id}", { path: { job_id: job.id }, signal }),
+    placeholderData: (before) => before,
+  }).data;
+  return (
+    <div className="bulk" role="region" aria-label="Chosen node">
+      <StateBadge state={job.state} />
+      <span className="strong">{job.node ?? job.task}</span>
+      <span className="soft cut grow">{whole?.error ? `${whole.error.type || whole.error.code}: ${whole.error.message}` : (whole?.progress_note ?? job.cause)}</span>
+      <Link className="button tiny" href={`/jobs/${job.id}`}>Open the job</Link>
+      {!LIVE.includes(job.state) && <Button needs="post /api/v1/workflows/{workflow_id}/retry" kind="tiny" icon="retry" onClick={onRetry}>Retry from here</Button>}
+    </div>
+  );
+}
+
 /** Where each job stands; only the shape decides, so nodes stay where they are while jobs move on. */
 export function layout(jobs: readonly { id: string }[], edges: readonly { from: string; to: string }[]): Map<string, { x: number; y: number }> {
   const graph = new graphlib.Graph();
@@ -130,17 +157,20 @@ export function layout(jobs: readonly { id: string }[], edges: readonly { from: 
   }));
 }
 
-function Graph({ flow, chosen, onChoose }: { flow: Workflow; chosen: string | null; onChoose: (id: string) => void }) {
-  const shape = flow.jobs.map((job) => job.id).join() + flow.edges.length;
+function Drawn({ flow, chosen, onChoose }: { flow: Graph; chosen: string | null; onChoose: (id: string) => void }) {
+  // A parent that was purged, or is on another page, has no place.
+  const known = new Set(flow.nodes.map((job) => job.id));
+  const lines = flow.edges.filter((edge) => known.has(edge.from));
+  const shape = [...known].join() + lines.length;
   // eslint-disable-next-line react-hooks/exhaustive-deps -- the shape stands for jobs and edges
-  const places = useMemo(() => layout(flow.jobs, flow.edges), [shape]);
-  const nodes: JobNode[] = flow.jobs.map((job) => ({
+  const places = useMemo(() => layout(flow.nodes, lines), [shape]);
+  const nodes: JobNode[] = flow.nodes.map((job) => ({
     id: job.id,
     type: "job",
     position: places.get(job.id) ?? { x: 0, y: 0 },
     data: { job, chosen: job.id === chosen },
   }));
-  const edges: Edge[] = flow.edges.map(({ from, to }) => ({ id: `${from} ${to}`, source: from, target: to }));
+  const edges: Edge[] = lines.map(({ from, to }) => ({ id: `${from} ${to}`, source: from, target: to }));
   return (
     <div className="canvas">
       <ReactFlow

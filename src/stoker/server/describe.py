@@ -65,6 +65,7 @@ TYPES: tuple[type[msgspec.Struct], ...] = (
     schemas.ScheduleList,
     schemas.WorkflowList,
     schemas.WorkflowView,
+    schemas.GraphView,
     schemas.RetryWorkflowBody,
     schemas.WorkflowAnswer,
     schemas.EventList,

@@ -363,6 +363,40 @@ class WorkflowView(msgspec.Struct, kw_only=True):
     """False when the workflow has more jobs than were asked for."""
 
 
+class GraphNode(msgspec.Struct, kw_only=True):
+    """What a graph shows of a job. The rest is at ``/api/v1/jobs/{id}``."""
+
+    id: str
+    node: str | None
+    task: str
+    state: State
+    progress: float | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    waiting_for: int
+    """Parents that have not ended."""
+    cause: str | None
+    """Type of the last error, or its code; null when there was none."""
+
+
+class GraphView(msgspec.Struct, kw_only=True):
+    """The shape of a workflow and where its jobs are, without what they carry."""
+
+    id: str
+    name: str
+    state: str
+    total: int
+    counts: dict[State, int]
+    submitted_at: datetime
+    finished_at: datetime | None
+    nodes: list[GraphNode]
+    """One page of jobs, parents before children."""
+    edges: list[Edge]
+    """To these jobs, from all of their parents. A parent may be on a page that comes later."""
+    next_cursor: str | None
+    """Give it as ``cursor`` for jobs that were submitted earlier; null at the end."""
+
+
 class RetryWorkflowBody(
     msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"node": "from"}
 ):

@@ -61,6 +61,7 @@ EXPECTED = """
     GET POST /api/v1/workflows
     GET /api/v1/workflows/{workflow_id}
     POST /api/v1/workflows/{workflow_id}/cancel
+    GET /api/v1/workflows/{workflow_id}/graph
     POST /api/v1/workflows/{workflow_id}/retry
     GET /health
     POST /login

@@ -4,7 +4,7 @@ import pytest
 
 from stoker.core.job import Outcome
 from stoker.core.lifecycle import State
-from stoker.testing.conformance.hand import Hand
+from stoker.testing.conformance.hand import BOOM, Hand
 from tests.unit.server.asking import Asking
 
 ONE = {"name": "one", "task": "add", "payload": {"a": 1}, "queue": "default"}
@@ -56,6 +56,56 @@ async def test_of_a_big_workflow_as_many_jobs_are_shown_as_were_asked_for(ask: A
     flow = (await ask.post("/workflows", {"name": "big", "jobs": nodes})).ok(201)
     part = (await ask.get(f"/workflows/{flow['id']}", limit=10)).ok()
     assert (len(part["jobs"]), part["total"], part["is_complete"]) == (10, 30, False)
+
+
+async def test_the_graph_has_what_one_draws_and_nothing_that_jobs_carry(
+    ask: Asking, hand: Hand
+) -> None:
+    flow = (await ask.post("/workflows", FLOW)).ok(201)
+    whole = {job["node"]: job for job in flow["jobs"]}
+    await hand.finish(whole["one"]["id"])
+    await hand.finish(whole["two"]["id"], Outcome.FAILED, retry_in=60.0, error=BOOM)
+    graph = (await ask.get(f"/workflows/{flow['id']}/graph")).ok()
+    nodes = {node["node"]: node for node in graph["nodes"]}
+    assert [node["node"] for node in graph["nodes"]] == ["one", "two", "sum", "last"]
+    assert {name: node["state"] for name, node in nodes.items()} == {
+        "one": "completed",
+        "two": "retry_queued",
+        "sum": "blocked",
+        "last": "blocked",
+    }
+    assert [nodes[name]["cause"] for name in ("one", "two")] == [None, "ValueError"]
+    assert [nodes[name]["waiting_for"] for name in ("sum", "last")] == [1, 1]
+    assert sorted(graph["edges"], key=str) == sorted(flow["edges"], key=str)
+    assert graph["next_cursor"] is None
+    assert not {"payload", "result", "attempts", "logs"} & set(nodes["one"])
+    head = {key: value for key, value in graph.items() if key not in {"nodes", "edges"}}
+    again = (await ask.get(f"/workflows/{flow['id']}")).ok()
+    assert head == {key: again[key] for key in head if key != "next_cursor"} | {"next_cursor": None}
+    (await ask.get("/workflows/none/graph")).refused(404, "workflow_not_found")
+
+
+async def test_the_pages_of_a_graph_together_are_the_whole(ask: Asking) -> None:
+    nodes = [
+        {"name": f"n{number}", "task": "add", "payload": {"a": 1}, "after": after}
+        for number, after in enumerate([[], *([f"n{number}"] for number in range(29))])
+    ]
+    flow = (await ask.post("/workflows", {"name": "chain", "jobs": nodes})).ok(201)
+    shown: list[Any] = []
+    edges: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await ask.get(f"/workflows/{flow['id']}/graph", limit=7, **cursor)).ok()
+        assert (len(page["nodes"]) <= 7, page["total"]) == (True, 30)
+        shown, edges = page["nodes"] + shown, page["edges"] + edges
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert [node["id"] for node in shown] == [job["id"] for job in flow["jobs"]]
+    assert sorted(edges, key=str) == sorted(flow["edges"], key=str)
+    refused = await ask.get(f"/workflows/{flow['id']}/graph", cursor="nonsense")
+    refused.refused(422, "invalid_query")
+    (await ask.get(f"/workflows/{flow['id']}/graph", limit=1_001)).refused(422, "invalid_query")
 
 
 def with_nodes(*nodes: dict[str, Any], **changes: Any) -> dict[str, Any]:

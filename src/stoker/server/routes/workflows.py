@@ -1,7 +1,8 @@
 """Workflows: submit, look, cancel, retry."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -15,6 +16,8 @@ from stoker.server.describe import answers, takes
 from stoker.server.query import Cursor, Limit
 from stoker.server.schemas import (
     Edge,
+    GraphNode,
+    GraphView,
     ReasonBody,
     RetryWorkflowBody,
     WorkflowAnswer,
@@ -75,6 +78,30 @@ async def get_workflow(request: Request, workflow_id: str, limit: JobLimit = MAX
     return reply(await _view(Caller(request), workflow_id, limit))
 
 
+@router.get("/{workflow_id}/graph", responses=answers(GraphView, refuses=(404,)))
+@needs(Need.READ)
+async def get_graph(
+    request: Request, workflow_id: str, cursor: Cursor = None, limit: Limit = 500
+) -> Response:
+    """Return the shape of a workflow and the states of its jobs, newest submitted page first.
+
+    For whoever draws it, and looks again while it runs: without payloads, results, attempts and
+    log lines, which `GET /api/v1/jobs/{job_id}` has.
+    """
+    caller = Caller(request)
+    info: WorkflowInfo = await caller.run(lambda store: fetch_workflow(store, workflow_id))
+    page = await _page(caller, workflow_id, cursor, limit)
+    jobs = sorted(page.jobs, key=lambda job: job.id)
+    return reply(
+        GraphView(
+            **_head(info),
+            nodes=[_node(job) for job in jobs],
+            edges=[Edge(parent, job.id) for job in jobs for parent in job.parents],
+            next_cursor=page.next_cursor,
+        )
+    )
+
+
 @router.post(
     "/{workflow_id}/cancel",
     responses=answers(WorkflowAnswer, body=True, refuses=(404,)),
@@ -122,16 +149,28 @@ async def _view(caller: Caller, workflow_id: str, limit: int) -> WorkflowView:
     # Ids rise in the order of submission: parents before children.
     jobs.sort(key=lambda job: job.id)
     return WorkflowView(
-        id=info.id,
-        name=info.name,
-        state=info.state,
-        total=info.total,
-        counts=dict(info.counts),
-        submitted_at=info.submitted_at,
-        finished_at=info.finished_at,
+        **_head(info),
         jobs=jobs,
         edges=[Edge(parent, child) for parent, child in edges_of(jobs)],
         is_complete=cursor is None,
+    )
+
+
+def _head(info: WorkflowInfo) -> dict[str, Any]:
+    return msgspec.structs.asdict(info) | {"counts": dict(info.counts)}
+
+
+def _node(job: JobRecord) -> GraphNode:
+    return GraphNode(
+        id=job.id,
+        node=job.node,
+        task=job.task,
+        state=job.state,
+        progress=job.progress,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        waiting_for=job.waiting_for,
+        cause=None if job.error is None else job.error.type or job.error.code,
     )
 
 
