@@ -87,7 +87,10 @@ async function dialogs(screen, scheme) {
   await screen.dialog.getByLabel("Task").fill("image.resize");
   await take(screen, `submit-${scheme}`);
   await page.keyboard.press("Escape");
+  // Keys go to the dialog while it is there, and are commands until the box has the focus.
+  await screen.dialog.waitFor({ state: "detached" });
   await page.keyboard.press("/");
+  await page.locator("#search:focus").waitFor();
   await page.keyboard.type("state:dead_letter queue:");
   await page.getByRole("option").first().waitFor();
   await take(screen, `search-${scheme}`);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { brief, count, length, percent, plural, relative, short } from "../src/lib/format";
+import { brief, count, lasting, length, percent, plural, relative, short } from "../src/lib/format";
 
 describe("numbers and lengths of time", () => {
   it.each([
@@ -21,6 +21,7 @@ describe("numbers and lengths of time", () => {
     expect(relative("2030-01-01T11:59:48Z", now)).toBe("12 s ago");
     expect(relative("2030-01-01T12:03:00Z", now)).toBe("in 3 min");
     expect(brief(0.4)).toBe("now");
+    expect([lasting(-1), lasting(0.4), lasting(61)]).toEqual(["< 1 s", "< 1 s", "1 min"]);
   });
 
   it("writes shares and counts", () => {

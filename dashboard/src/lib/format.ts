@@ -49,6 +49,9 @@ export function brief(seconds: number): string {
   return `${Math.floor(s / 86_400)} d`;
 }
 
+/** How long something has been going on: never "now". */
+export const lasting = (seconds: number): string => (seconds < 1 ? "< 1 s" : brief(seconds));
+
 /** How far a moment is from now: "12 s ago", "in 3 min". */
 export function relative(moment: string | number, now: number): string {
   const seconds = (now - ms(moment)) / 1000;

@@ -115,7 +115,7 @@ const COLUMNS: readonly Column<Job>[] = [
   { key: "node", head: "Node", className: "tight", cell: (one) => <Link className="cell strong" href={`/jobs/${one.id}`}>{one.node ?? tail(one.id)}</Link> },
   { key: "task", head: "Task", className: "tight wide-only soft", cell: (one) => one.task },
   { key: "what", head: "", className: "fill", cell: (one) => <div className="cut"><What job={one} /></div> },
-  { key: "ran", head: "Ran for", className: "num", cell: (one) => length(between(one.started_at, one.finished_at)) },
+  { key: "ran", head: "Ran for", className: "num", cell: (one) => LEASED.includes(one.state) && one.started_at ? <Since at={one.started_at} /> : length(between(one.started_at, one.finished_at)) },
 ];
 
 function What({ job }: { job: Job }) {

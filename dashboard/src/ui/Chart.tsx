@@ -69,7 +69,7 @@ function options(width: number, tip: HTMLElement): uPlot.Options {
   return {
     width,
     height: HEIGHT,
-    padding: [10, 8, 0, 0],
+    padding: [10, 18, 0, 0],
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     legend: { show: false },
     scales: { x: { time: true, range: roomy }, y: { range: (_, __, max) => [0, Math.max(4, max * 1.08)] } },

@@ -1,6 +1,6 @@
 /** Moments relative to the store's clock, ticking once a second for the whole page. */
 import { useSyncExternalStore } from "react";
-import { brief, full, ms, relative } from "../lib/format";
+import { full, lasting, ms, relative } from "../lib/format";
 
 let skew = 0;
 let now = Date.now();
@@ -45,7 +45,7 @@ export function Ago({ at }: { at: string | null | undefined }) {
 
 /** How long something has been going on. */
 export function Since({ at }: { at: string }) {
-  return <Told at={at} tell={(present) => brief(Math.max(0, (present - ms(at)) / 1000))} />;
+  return <Told at={at} tell={(present) => lasting((present - ms(at)) / 1000)} />;
 }
 
 function Told({ at, tell }: { at: string; tell: (now: number) => string }) {
