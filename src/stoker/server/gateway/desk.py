@@ -57,6 +57,10 @@ FAILURE_RATE = 0.5
 """Wrong keys a second that one address may show after that."""
 BIG = 65_536
 """Bytes from which parameters are read in a thread: others on the loop go on meanwhile."""
+PLAIN = 8
+"""How many times as long they may be where reading them is a matter of decoding alone."""
+_TAKEN_APART = frozenset({"submit", "requeue", "put_schedules", "fire"})
+"""Verbs with payloads, which are read by Python."""
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -248,7 +252,8 @@ class Desk:
     ) -> bytes:
         given = bytes(raw)
         read = partial(self._read, verb, given)
-        params, refusals = await asyncio.to_thread(read) if len(given) > BIG else read()
+        big = BIG if verb.name in _TAKEN_APART else BIG * PLAIN
+        params, refusals = await asyncio.to_thread(read) if len(given) > big else read()
         params = scopes.permit(verb.name, params, identity, self._book)
         if params is scopes.DECLINED:
             return b"null"
