@@ -86,6 +86,7 @@ static void *work(void *given)
         pthread_mutex_unlock(&p->lock);
         double began = now_monotonic();
         job_run(&a->job, a->task->task.run, &a->ending);
+        job_release(&a->job); /* here, where it was made, and not when it is settled */
         double took = now_monotonic() - began;
         pthread_mutex_lock(&p->lock);
         p->usual += (took - p->usual) / 16;
