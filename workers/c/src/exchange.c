@@ -17,7 +17,7 @@
 #define BREATH 0.01       /* seconds that the bell rests after rings for nothing */
 #define BREATH_MOST 0.1
 enum {
-    MOST_AHEAD = 1000,
+    MOST_AHEAD = 2000, /* two rounds: what comes in is asked for before what went before has run */
     MOST_BATCH = 2000,
     IDLE_RINGS = 3,
     MOST_DOUBLINGS = 16,
