@@ -54,6 +54,7 @@ async def test_one_lost_lease_does_not_harm_the_others(
     store: SQLiteStore, fake_clock: FakeClock, rows: Rows
 ) -> None:
     leases = await lease(store, "a", "b", "c")
+    fake_clock.advance(1)
     await store.beat(SessionSpec(id="s", name="w"), [held(x) for x in leases], ttl=600)
     fake_clock.advance(400)
     await store.beat(SessionSpec(id="s", name="w"), [held(x) for x in leases[1:]], ttl=600)
