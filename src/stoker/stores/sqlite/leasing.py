@@ -21,18 +21,19 @@ _PROMOTE = phrase(
     "UPDATE jobs SET state = 2 WHERE seq IN (SELECT value FROM json_each(?)) AND {due}"
 )
 
-_PICKS = """
-    SELECT json_group_array(json_array(
-        j.seq, j.id, j.task, j.payload, j.queue, j.priority, j.due_at, j.attempt, j.epoch,
-        j.timeout, j.soft_timeout, j.failed, j.lost, j.retry, j.links, j.tenant, j.workflow_id,
-        j.headers, j.cancel_requested))"""
+_COLUMNS = """
+    j.seq, j.id, j.task, j.payload, j.queue, j.priority, j.due_at, j.attempt, j.epoch,
+    j.timeout, j.soft_timeout, j.failed, j.lost, j.retry, j.links, j.tenant, j.workflow_id,
+    j.headers, j.cancel_requested"""
+_PICKS = f"SELECT json_group_array(json_array({_COLUMNS}))"
 _BEST = phrase(
     """
     {picks} FROM (
-        SELECT * FROM jobs INDEXED BY jobs_ready
+        SELECT {columns} FROM jobs AS j INDEXED BY jobs_ready
         WHERE {queued} AND queue = ? AND (expires_at IS NULL OR expires_at >= ?)
         ORDER BY priority, due_at, seq LIMIT ?) AS j""",
     picks=_PICKS,
+    columns=_COLUMNS,
 )
 _OLDEST_OF = """
     SELECT * FROM (
