@@ -233,16 +233,25 @@ static void back_off(exchange *e)
                   random_share() * fmin(BACKOFF_MOST, ldexp(BACKOFF, doublings));
 }
 
-/* Learn how fast jobs end. What a long cycle says holds; short ones are averaged. */
+/* Whether the worker ran out of work with all its slots used: it could have done more. */
+static bool ran_out(const exchange *e, uint64_t ended)
+{
+    const dispatcher *d = e->dispatcher;
+    return d->running == 0 && d->buffer.count == 0 && ended >= (uint64_t)e->options->concurrency;
+}
+
+/* Learn how fast jobs end. What a long cycle says holds, and what is less than it might have been;
+   short ones are averaged. */
 static void note_pace(exchange *e, double now)
 {
-    uint64_t finished = e->dispatcher->finished;
+    uint64_t ended = e->dispatcher->finished - e->noted;
     double cycle = fmax(now - e->noted_at, 1e-6);
-    double rate = (double)(finished - e->noted) / cycle;
-    e->rate += (rate - e->rate) * fmin(1, 0.25 + cycle * 10);
+    double rate = (double)ended / cycle;
+    bool holds = rate > e->rate && ran_out(e, ended);
+    e->rate += (rate - e->rate) * (holds ? 1 : fmin(1, 0.25 + cycle * 10));
     e->trip += (now - e->begun_at - e->trip) * 0.5;
     e->noted_at = now;
-    e->noted = finished;
+    e->noted += ended;
     e->ahead = (long)fmin(MOST_AHEAD, e->rate * fmax(HORIZON, 2 * e->trip));
 }
 
