@@ -30,7 +30,7 @@ from benchmarks.tasks import app
 from stoker.core.job import SessionState
 
 ROUNDS = 5
-DRAINED = 20_000
+DRAINED = 100_000
 CONCURRENCY = 100
 STARTS_WITHIN = 30.0
 LOOK_EVERY = 0.05
