@@ -18,9 +18,10 @@ import pytest
 
 from tests.servers.rabbitmq import RabbitMQ
 
-STORES = ("memory", "sqlite", "postgresql", "redis", "valkey", "tcp")
+STORES = ("memory", "sqlite", "postgresql", "redis", "valkey", "tcp", "tls")
 BROKERS = ("none", "amqp", "kafka")
-"""The engines that have to pass their suite; ``tcp`` is a server before SQLite."""
+"""The engines that have to pass their suite; ``tcp`` is a server before SQLite, ``tls`` one before
+memory."""
 OUTCOMES = ("passed", "failed", "skipped")
 ENGINE = "engine"
 KINDS = ("combination", "setting", "fleet")
