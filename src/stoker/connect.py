@@ -274,8 +274,8 @@ async def _probe(broker: Broker, clock: Clock) -> Finding:
             broker.done(heard)
             if any(delivery.ring == ring for delivery in heard):
                 return ok("broker rings", found="what is rung is heard")
-            # A broker that refuses hangs up, and is there again in the next moment.
-            fault = broker.status().error or fault
+            status = broker.status()
+            fault = status.error or status.fault or fault
     return warning(
         "broker rings",
         found=fault or f"a ring did not come back within {HEARD_WITHIN:g} s",

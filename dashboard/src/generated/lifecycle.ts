@@ -1,5 +1,5 @@
 // Written by scripts/generate_dashboard.py from stoker/core/lifecycle.py. Do not edit.
-// The API's description that schema.ts was made from: e55533ba9c20d828
+// The API's description that schema.ts was made from: 562b11122f8b186f
 
 export const STATES = ["blocked", "scheduled", "queued", "assigned", "running", "retry_queued", "completed", "dead_letter", "cancelled"] as const;
 export type State = (typeof STATES)[number];

@@ -1285,6 +1285,8 @@ export interface components {
             dropped: number;
             /** @default  */
             error: string;
+            /** @default  */
+            fault: string;
             /** @default 0 */
             foreign: number;
             /** @default 0 */

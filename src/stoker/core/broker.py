@@ -53,6 +53,9 @@ class BrokerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Product and version, once connected."""
     error: str = ""
     """Why it is not connected, with the password masked."""
+    fault: str = ""
+    """Why it was not the last time, though it may be again: one that refuses hangs up, and is back
+    before anybody looks. Left empty by brokers that keep their connection then."""
     rung: int = 0
     """Rings handed to the broker."""
     dropped: int = 0

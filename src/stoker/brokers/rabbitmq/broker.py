@@ -102,6 +102,7 @@ class RabbitBroker:
             connected=self._is_open and all(line.connected for line in lines),
             server=self._outgoing.server,
             error=error or (BLOCKED if self._voice.is_blocked else ""),
+            fault=next((line.fault for line in lines if line.fault), ""),
             rung=self._voice.rung,
             dropped=self._voice.dropped,
             heard=self._hearing.heard,

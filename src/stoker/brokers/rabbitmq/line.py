@@ -67,6 +67,8 @@ class Line:
         """Whether there is a channel now."""
         self.error = ""
         """Why there is none; empty while the first try is under way."""
+        self.fault = ""
+        """Why there was none the last time."""
         self.server = ""
         """Product and version."""
 
@@ -120,7 +122,7 @@ class Line:
             self._lost(said[0] if said else None if scope.expired() else error)
 
     def _lost(self, error: BaseException | None) -> None:
-        self.error = describe(error, self._address)
+        self.error = self.fault = describe(error, self._address)
 
 
 class _Transport(TransportFactory):
