@@ -47,6 +47,7 @@ def settle(
     quick: list[tuple[Pick, Settlement]] = []
     rest: list[int] = []
     completed, take = Outcome.COMPLETED, given.pop
+    # What `_speaks` says is said here without a call: this is the loop of nearly all settlements.
     for place, told in enumerate(settlements):
         pick = take(told.id, None)
         if (
