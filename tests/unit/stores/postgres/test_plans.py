@@ -21,6 +21,7 @@ from tests.servers.postgres import Postgres
 
 MANY = 50_000
 SOME = 12_000
+KNOWN = ["never", "empty", "drained", "full"]
 
 
 class Plans:
@@ -75,6 +76,12 @@ def _walk(plan: dict[str, Any], found: dict[str, int]) -> None:
 
 
 @pytest.fixture
+def url(fresh_url: str) -> str:
+    """A schema without a past: what tests before left in the indexes counts in the plans."""
+    return fresh_url
+
+
+@pytest.fixture
 def plans(server: Postgres, store: PostgresStore) -> Iterator[Plans]:
     """A connection that tells its plans, on the schema of the store."""
     plans = Plans(server, store.info.details["schema"])
@@ -86,16 +93,44 @@ async def fill(hand: Hand, plans: Plans, analyzed: str) -> None:
     """Queue many jobs, and let a session join.
 
     The plans of the functions are made while there is nothing, as in production; and what the
-    server knows about the tables may be nothing, wrong, or right.
+    server knows about the tables may be nothing, wrong, or right. Indexes that were full once are
+    taller than others, which makes the planner look for ways round them.
     """
     await hand.beat("w1")
-    if analyzed == "empty":
+    if analyzed == "drained":
+        await drain(hand)
+    if analyzed in {"empty", "drained"}:
         plans.db.execute("ANALYZE live")
     lease(plans, 1)
+    reap(plans)
     for _ in range(MANY // 1_000):
         await hand.put_many(1_000, payload=b'{"some": "payload"}')
     if analyzed == "full":
         plans.db.execute("ANALYZE live")
+
+
+async def drain(hand: Hand) -> None:
+    """Let many jobs come and go, of each kind that an index was made for."""
+    for _ in range(6):
+        await hand.put_many(1_000, delay=5.0, expires=50.0)
+        await hand.put_many(1_000)
+        hand.clock.advance(10.0)
+        await hand.beat("w1")
+        while leases := await hand.lease(1_000):
+            await hand.exchange(*[settlement(lease, Outcome.COMPLETED) for lease in leases])
+
+
+def reap(plans: Plans, sessions: str = "{}") -> None:
+    """Reap as a keeper does."""
+    plans.run(
+        "SELECT * FROM reap(NULL, 'k', %s, 1e9, 1000, 86400, 5, 1000000, '{}', '{}', '{}')",
+        sessions,
+    )
+
+
+def live(plans: Plans) -> int:
+    """Return how many rows of unfinished jobs were read."""
+    return sum(rows for name, rows in plans.scans().items() if "live" in name)
 
 
 def lease(plans: Plans, want: int, *, nonce: str = "n") -> list[tuple[object, ...]]:
@@ -109,7 +144,7 @@ def lease(plans: Plans, want: int, *, nonce: str = "n") -> list[tuple[object, ..
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("analyzed", ["never", "empty", "full"])
+@pytest.mark.parametrize("analyzed", KNOWN)
 async def test_a_lease_reads_little_more_than_it_takes(
     hand: Hand, plans: Plans, analyzed: str
 ) -> None:
@@ -122,7 +157,7 @@ async def test_a_lease_reads_little_more_than_it_takes(
         assert sum(scans.values()) < 2_000, scans
 
 
-@pytest.mark.parametrize("analyzed", ["never", "empty", "full"])
+@pytest.mark.parametrize("analyzed", KNOWN)
 async def test_a_settlement_finds_its_job_by_id(hand: Hand, plans: Plans, analyzed: str) -> None:
     await fill(hand, plans, analyzed)
     leases = await hand.lease(1_000)
@@ -145,12 +180,17 @@ async def test_a_settlement_finds_its_job_by_id(hand: Hand, plans: Plans, analyz
     assert sum(scans.values()) < 500, scans
 
 
-async def test_a_reaper_with_nothing_to_do_reads_next_to_nothing(hand: Hand, plans: Plans) -> None:
-    await fill(hand, plans, "empty")
-    plans.run("SELECT * FROM reap(NULL, 'k', '{}', 1e9, 1000, 86400, 5, 1000000, '{}', '{}', '{}')")
-    scans = plans.scans()
-    live = {name: rows for name, rows in scans.items() if "live" in name}
-    assert sum(live.values()) < 100, scans
+@pytest.mark.parametrize("analyzed", KNOWN)
+async def test_a_reaper_reads_little_more_than_what_was_lost(
+    hand: Hand, plans: Plans, analyzed: str
+) -> None:
+    await fill(hand, plans, analyzed)
+    reap(plans)
+    assert live(plans) < 100, plans.scans()
+    leases = await hand.lease(100)
+    reap(plans, "{w1}")
+    assert set(await hand.states([lease.id for lease in leases])) == {State.QUEUED}
+    assert live(plans) < 2_000, plans.scans()
 
 
 async def many(hand: Hand, plans: Plans, analyzed: str) -> None:

@@ -10,8 +10,10 @@
 --   analyzes it, and these functions keep the plans of their first calls; a planner who thinks that a
 --   table is empty reads all of it. So a big table is looked into in two ways only, which leave him no
 --   choice: by "= ANY (array)", also where a join says the same already, and by a LATERAL subquery
---   that OFFSET 0 or LIMIT keeps in its place. What came out of these is joined by hashing. A condition on the state of rows that are found by id
---   or seq is written as BETWEEN, which no partial index matches.
+--   that OFFSET 0 or LIMIT keeps in its place. What came out of these is joined by hashing. A
+--   condition on the state of rows that are found by id or seq is written as BETWEEN, which no
+--   partial index matches. Rows that are not found by id are put in the order of "id || ''", which
+--   no index has: to save himself the sorting he would read all of the table by its key.
 
 -- up
 
@@ -1070,7 +1072,7 @@ BEGIN
     IF EXISTS (SELECT 1 FROM live AS j WHERE j.session = v_session.seq AND j.state IN (3, 4)
                AND j.leased_at < v_before AND NOT j.id = ANY (h_ids)) THEN
         PERFORM 1 FROM live AS j WHERE j.session = v_session.seq AND j.state IN (3, 4)
-        ORDER BY j.id FOR UPDATE;
+        ORDER BY j.id || '' FOR UPDATE;
         SELECT array_agg(ROW(j.seq, 'released', NULL, NULL, NULL, NULL, NULL, NULL)::ending)
         INTO v_ends FROM live AS j
         WHERE j.session = v_session.seq AND j.state IN (3, 4)
@@ -1153,7 +1155,7 @@ DECLARE
 BEGIN
     v_seqs := ARRAY(
         SELECT j.seq FROM live AS j WHERE j.session = p_session AND j.state IN (3, 4)
-        ORDER BY j.id LIMIT p_limit FOR UPDATE);
+        ORDER BY j.id || '' LIMIT p_limit FOR UPDATE);
     IF cardinality(v_seqs) = 0 THEN
         RETURN ROW('{}', '{}')::news;
     END IF;

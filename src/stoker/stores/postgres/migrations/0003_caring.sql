@@ -243,7 +243,7 @@ BEGIN
     -- Parents that live, among them the revived ones, may not end before this commits.
     PERFORM 1 FROM live AS j WHERE j.seq = ANY (ARRAY(
         SELECT DISTINCT e.parent FROM edges AS e WHERE e.child = ANY (p_seqs)))
-    ORDER BY j.id FOR UPDATE;
+    ORDER BY j.id || '' FOR UPDATE;
     -- Children that wait already wait for one more.
     SELECT array_agg(c.child), array_agg(c.n) INTO v_children, v_counts FROM (
         SELECT e.child, count(*) AS n FROM edges AS e WHERE e.parent = ANY (p_seqs) GROUP BY e.child
@@ -404,8 +404,8 @@ BEGIN
     promoted := v_due.promoted;
     v_told := joined(v_told, v_due.told);
 
-    DELETE FROM sessions AS s WHERE s.ended_at < v_now - p_keep AND NOT EXISTS (
-        SELECT 1 FROM live AS j WHERE j.session = s.seq AND j.state IN (3, 4));
+    DELETE FROM sessions AS s WHERE s.ended_at < v_now - p_keep AND (SELECT count(*) FROM (
+        SELECT 1 FROM live AS j WHERE j.session = s.seq AND j.state IN (3, 4) LIMIT 1) AS x) = 0;
     DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - p_events;
     PERFORM fold(v_now);
     rung := ARRAY(SELECT DISTINCT n FROM unnest((v_told).rung) AS n WHERE n IS NOT NULL);
@@ -419,7 +419,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     RETURN ARRAY(
         SELECT j.seq FROM live AS j WHERE j.seq = ANY (p_seqs) AND j.state BETWEEN 3 AND 4
-        ORDER BY j.id FOR UPDATE SKIP LOCKED);
+        ORDER BY j.id || '' FOR UPDATE SKIP LOCKED);
 END
 $$;
 
