@@ -51,10 +51,20 @@ _OF_THE_DEAD = phrase("""
         SELECT j.* FROM sessions AS s INDEXED BY sessions_ended
         CROSS JOIN jobs AS j INDEXED BY jobs_leased ON j.session = s.seq
         WHERE s.ended_at >= ? AND s.state = 'dead' AND j.{leased} LIMIT ?) AS j""")
+# The index has deadlines by session: from one session that holds something to the next.
 _OVERDUE = phrase("""
+    WITH RECURSIVE holders (session) AS (
+        SELECT (SELECT min(session) FROM jobs INDEXED BY jobs_leased WHERE {leased})
+        UNION ALL
+        SELECT (SELECT min(session) FROM jobs INDEXED BY jobs_leased
+                WHERE session > h.session AND {leased})
+        FROM holders AS h WHERE h.session IS NOT NULL)
     SELECT json_group_array({card}) FROM (
-        SELECT * FROM jobs AS j INDEXED BY jobs_deadline WHERE j.deadline_at < ? AND j.{leased}
-        ORDER BY j.deadline_at LIMIT ?) AS j""")
+        SELECT * FROM jobs AS j WHERE j.seq IN (
+            SELECT held.seq FROM holders AS h
+            CROSS JOIN jobs AS held INDEXED BY jobs_leased ON held.session = h.session
+            WHERE held.deadline_at < ? AND {leased} ORDER BY held.deadline_at LIMIT ?)
+        ORDER BY j.deadline_at) AS j""")
 _EXPIRING = phrase("""
     SELECT json_group_array({card}) FROM (
         SELECT * FROM jobs AS j INDEXED BY jobs_expiring WHERE j.expires_at < ? AND j.{waiting}

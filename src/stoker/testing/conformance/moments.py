@@ -143,6 +143,25 @@ class Deadlines(StoreSuite):
         assert (await hand.store.reap()).requeued == ()
         assert await hand.state(job_id) is State.RUNNING
 
+    async def test_whose_deadline_passed_first_goes_first_whoever_holds_it(
+        self, hand: Hand
+    ) -> None:
+        names = ["w1", "w2", "w3"]
+        jobs = [await hand.put(timeout=seconds) for seconds in (40.0, 20.0, 30.0, 10.0)]
+        for name in names:
+            await hand.beat(name)
+        leases = [
+            await hand.take(job_id, session=name)
+            for job_id, name in zip(jobs, [*names, "w1"], strict=True)
+        ]
+        hand.clock.advance(35 + DEADLINE_GRACE)
+        for name, mine in zip(names, [leases[::3], leases[1:2], leases[2:3]], strict=True):
+            held = [held_job(lease, ran_for=35.0) for lease in mine]
+            await hand.store.beat(session_spec(name), held, ttl=TTL)
+        reaped = [(await hand.store.reap(limit=1)).requeued for _ in range(4)]
+        assert reaped == [(jobs[3],), (jobs[1],), (jobs[2],), ()]
+        assert await hand.state(jobs[0]) is State.RUNNING
+
     async def test_the_grace_holds_for_deadlines_too(self, hand: Hand) -> None:
         job_id = await hand.put(timeout=20.0)
         await self._overrun(hand, job_id, 20 + DEADLINE_GRACE + 5)

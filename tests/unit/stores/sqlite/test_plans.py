@@ -24,7 +24,7 @@ class Watched:
         self.plans: dict[str, str] = {}
 
     def execute(self, statement: str, *arguments: object) -> apsw.Cursor:
-        if re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT)", statement):
+        if re.match(r"\s*(WITH|SELECT|UPDATE|DELETE|INSERT)", statement):
             text = f"EXPLAIN QUERY PLAN {statement}"
             plan = self._db.execute(text, *arguments)  # type: ignore[arg-type]
             self.plans[statement] = "\n".join(str(row[3]) for row in plan)
@@ -144,7 +144,7 @@ async def test_promoting_and_reaping_go_by_their_own_indexes(
     for index in (
         "jobs_due (due_at<?)",
         "jobs_leased (session=?)",
-        "jobs_deadline (deadline_at<?)",
+        "jobs_leased (session=? AND deadline_at<?)",
         "jobs_expiring (expires_at<?)",
     ):
         assert watched.uses(index)
