@@ -1,9 +1,9 @@
 """The one thread that writes, and its group commits.
 
-Whatever queued while the last commit was away goes into the next one. A command is a function on
-a `Transaction`; it runs behind a savepoint of its own, so that one that fails leaves no trace and
-its neighbours are not harmed. The answers go back after the commit, all with one call into the
-event loop.
+Whatever queued while the last commit was away goes into the next one, up to where sharing it gains
+nothing more. A command is a function on a `Transaction`; it runs behind a savepoint of its own, so
+that one that fails leaves no trace and its neighbours are not harmed. The answers go back after the
+commit, all with one call into the event loop.
 
 A command is answered with
 
@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,8 +31,12 @@ from stoker.stores.sqlite.transaction import Ledger, Transaction
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds that a command waits for its turn before it gives up."""
-_LONGEST_FLUSH = 0.05
-"""Seconds after which a commit takes no more commands: other processes wait too."""
+_LONGEST_GROUP = 0.05
+"""Seconds of work after which a commit takes no more commands: other processes wait too."""
+_LIGHT = 0.001
+"""Seconds of work up to which a command shares its commit with others in any case. While commands
+work longer than that, and longer than a commit takes, sharing one would save less than it makes
+whoever was served first wait for the others, when he could have gone on beside them."""
 
 Work = Callable[[Transaction], T]
 Answer = list[Any]
@@ -107,6 +110,7 @@ class Writer:
         self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._pending: Command | None = None
         self._closing = False
+        self._commit_took = 0.0
         self._thread = threading.Thread(
             target=self._serve, name="stoker-sqlite-writer", daemon=True
         )
@@ -219,22 +223,26 @@ class Writer:
             self._roll_back()
             group.fail(error)
             return None
+        began = self._clock.monotonic()
         try:
             self._db.execute("COMMIT")
         except apsw.Error as error:
             self._roll_back()
             group.fail(translate(error, self._path, committing=True))
             return None
+        self._commit_took = self._clock.monotonic() - began
         return transaction.total
 
     def _run_all(self, transaction: Transaction, group: "_Group") -> None:
-        end = time.monotonic() + _LONGEST_FLUSH
+        began = self._clock.monotonic()
+        each = max(_LIGHT, self._commit_took)
         command: Command | None = group.first
         while command is not None:
             if command.take():
                 answer = group.add(command)
                 answer[1:] = self._run_one(transaction, command)
-            if time.monotonic() > end:
+            worked = self._clock.monotonic() - began
+            if worked > min(_LONGEST_GROUP, each * len(group.answers)):
                 return
             try:
                 command = self._inbox.get_nowait()

@@ -22,6 +22,7 @@ from stoker.stores.sqlite import SQLiteStore, writer
 from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.transaction import Transaction
 from stoker.testing import wait_until
+from stoker.testing.clock import FakeClock
 from tests.unit.stores.sqlite.conftest import Child, Rows, line
 
 
@@ -86,6 +87,35 @@ async def test_commands_that_queued_meanwhile_share_one_commit(store: SQLiteStor
         go()
     assert commits == [1]
     assert (await store.counts()).totals == {"submitted": 20}
+
+
+async def test_commands_that_work_longer_than_a_commit_takes_share_none(
+    store: SQLiteStore, fake_clock: FakeClock
+) -> None:
+    commits: list[int] = []
+    worked: list[int] = []
+
+    def work(tx: Transaction) -> None:
+        tx.run("INSERT INTO queues (name) VALUES (?)", f"queue-{len(worked)}")
+        fake_clock.advance(0.02)
+        worked.append(1)
+
+    def note() -> bool:
+        commits.append(len(worked))
+        fake_clock.advance(0.03 if len(worked) < 4 else 0.01)
+        return False
+
+    assert store._handle is not None
+    store._handle.writer._db.set_commit_hook(note)
+    go = hold_up(store)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(9):
+            group.create_task(store._handle.writer.run(work))
+        await asyncio.sleep(0)
+        go()
+    # What a commit takes is known from the one before it: nothing yet, then 0.03, of which three
+    # commands make the longest group, then 0.01.
+    assert commits == [1, 4, 5, 6, 7, 8, 9]
 
 
 async def test_a_command_that_fails_leaves_no_trace_and_harms_nobody(
