@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from stoker.testing import wait_until
 from tests.workers_c.program import c_worker
 from tests.workers_c.scripted import (
     ALIVE,
     WELCOME,
+    Answer,
     Gateway,
     Guest,
     Said,
@@ -216,6 +219,84 @@ async def test_what_ended_while_an_exchange_was_away_goes_with_a_dead_session(
         gateway.leases.append(lease("later"))
         await gateway.is_handed("later")
     assert "slow" not in {s["id"] for s in gateway.settlements()}
+
+
+async def test_much_that_ends_while_an_exchange_is_away_is_handed_in_beside_it(
+    tmp_path: Path,
+) -> None:
+    async with _with_many_away(tmp_path, _take) as (gateway, _, aside):
+        await gateway.is_handed("last")
+    assert len(aside[0][1]["params"]["settlements"]) >= 256
+    ids = [s["id"] for s in gateway.settlements()]
+    assert len(ids) == len(set(ids)) == 302, "nothing is handed in twice"
+
+
+@pytest.mark.parametrize("fate", ["refused", "lost"])
+async def test_what_is_not_taken_beside_an_exchange_goes_with_the_next_one(
+    tmp_path: Path, fate: str
+) -> None:
+    async with _with_many_away(tmp_path, _refuse if fate == "refused" else _hang_up) as found:
+        gateway, away, aside = found
+        await gateway.is_handed("last")
+    told = {s["id"] for s in aside[0][1]["params"]["settlements"]}
+    nonce = away[0][1]["params"]["nonce"]
+    repeated = [json.dumps(p) for p in gateway.of("exchange") if p["nonce"] == nonce]
+    assert repeated == repeated[:1] * (2 if fate == "lost" else 1)
+    ids = [s["id"] for s in gateway.settlements() if s["id"] != "first"]
+    assert len(set(ids)) == 301
+    assert all(ids.count(job_id) == 1 + (job_id in told) for job_id in ids)
+
+
+def _take(_: Guest, request: Said) -> bytes:
+    return ok(request, {"settled": ["ok"] * len(request["params"]["settlements"]), "leased": []})
+
+
+def _refuse(_: Guest, request: Said) -> bytes:
+    return error(request["id"], "invalid_payload")
+
+
+def _hang_up(guest: Guest, _: Said) -> None:
+    guest.hang_up()
+
+
+@asynccontextmanager
+async def _with_many_away(
+    tmp_path: Path, hear: Answer
+) -> AsyncIterator[tuple[Gateway, list[tuple[Guest, Said]], list[tuple[Guest, Said]]]]:
+    """Let 300 jobs be called off while the exchange that told of another one is away.
+
+    Yields what is away, and what came beside it, to which ``hear`` answers; then the exchange is
+    answered too, and the last job comes.
+    """
+    async with scripted() as gateway:
+        many = [lease(f"j{number}", "trial.patient") for number in range(300)]
+        gateway.leases += [lease("first"), *many]
+        away: list[tuple[Guest, Said]] = []
+        aside: list[tuple[Guest, Said]] = []
+
+        def exchange(guest: Guest, request: Said) -> bytes | None:
+            params = request["params"]
+            if not away and params.get("settlements"):
+                away.append((guest, request))
+                return None
+            if aside or not away:
+                return gateway.usual(guest, request)
+            assert params["want"] == 0
+            aside.append((guest, request))
+            gateway.leases.append(lease("last"))
+            heard = hear(guest, request)
+            return heard and heard + (gateway.usual(*away[0]) or b"")
+
+        def beat(guest: Guest, request: Said) -> bytes | None:
+            cancel = [job["id"] for job in many] if away else []
+            return ok(request, {**ALIVE, "cancel": cancel})
+
+        gateway.answers |= {"exchange": exchange, "beat": beat}
+        async with c_worker(
+            tmp_path, gateway.url, "--concurrency", "301", "--beat", "50ms"
+        ) as worker:
+            yield gateway, away, aside
+            assert await worker.drain() == 0
 
 
 @asynccontextmanager

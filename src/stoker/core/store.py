@@ -129,7 +129,9 @@ class Store(Protocol):
     ) -> Exchanged:
         """Settle what is done and lease what comes next: one round trip, one commit.
 
-        First due jobs are promoted, then the settlements are obeyed, then jobs are leased.
+        First due jobs are promoted, then the settlements are obeyed, then jobs are leased. A
+        session has one call that leases under way at most; calls that only settle may go beside
+        it.
 
         Settling: the fence must be that of the job's live lease. By `Outcome`:
         ``completed`` ends it with its result; ``failed`` repeats it after ``retry_in`` seconds
@@ -159,7 +161,8 @@ class Store(Protocol):
             settlements: Each for a job leased by this session.
             queues: Name to the most leases from it. Order is precedence.
             want: Free slots. 0 to settle only.
-            nonce: New for each call, the same when a call is repeated.
+            nonce: New for each call, the same when a call is repeated. Of the calls of a session
+                that leased, the store knows the last one.
             aged: How many leases go by age alone.
             ids: Jobs that a broker rang for.
 

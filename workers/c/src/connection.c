@@ -47,8 +47,8 @@ struct connection {
     bool hungry; /* it stopped reading before there was nothing left */
 };
 
-static const char *const verbs[ASK_KINDS] = {"hello",  "beat", "exchange", "wait",
-                                             "wait", "queues", "ping",     "forget"};
+static const char *const verbs[ASK_KINDS] = {"hello", "beat",   "exchange", "exchange", "wait",
+                                             "wait",  "queues", "ping",     "forget"};
 
 connection *connection_new(const address *where, stream_keys *keys, const char *client,
                            const connection_events *events)

@@ -20,6 +20,7 @@ typedef enum ask_kind {
     ASK_HELLO,
     ASK_BEAT,
     ASK_EXCHANGE,
+    ASK_SETTLE, /* an exchange that leases nothing */
     ASK_BELL,  /* wait for queues */
     ASK_WATCH, /* wait for jobs that run here */
     ASK_QUEUES,

@@ -41,12 +41,14 @@ static void clear_away(exchange *e)
 void exchange_free(exchange *e)
 {
     batch_free(&e->away);
+    settling_free(&e->aside);
     batch_free(&e->next);
 }
 
 bool exchange_is_over(const exchange *e)
 {
-    return e->away.attempts.count == 0 && e->next.attempts.count == 0 && e->suspects.count == 0 &&
+    return e->away.attempts.count == 0 && settling_is_over(&e->aside) &&
+           e->next.attempts.count == 0 && e->suspects.count == 0 &&
            !(batch_is_begun(&e->away) && e->was_sent);
 }
 
@@ -54,6 +56,7 @@ void exchange_drop(exchange *e)
 {
     clear_away(e);
     batch_clear(&e->next);
+    settling_drop(&e->aside, &e->away.attempts);
     queue_append(&e->away.attempts, &e->next.attempts);
     queue_append(&e->away.attempts, &e->suspects);
     dispatcher_abandon(e->dispatcher, &e->away.attempts);
@@ -183,6 +186,7 @@ void exchange_turn(exchange *e, double now)
     learn(e, now);
     if (connection_is_asking(e->connection, ASK_EXCHANGE)) {
         draft(e);
+        settling_take(&e->aside, &e->next, e->heartbeat->id);
         return;
     }
     if (now < e->retry_at)
@@ -255,12 +259,6 @@ static void note_pace(exchange *e, double now)
     e->ahead = (long)fmin(MOST_AHEAD, e->rate * fmax(HORIZON, 2 * e->trip));
 }
 
-static void take_settled(exchange *e, attempt_queue *told, const json_doc *doc, int64_t list)
-{
-    for (int64_t at = json_first(doc, list); at >= 0; at = json_after(doc, list, at))
-        dispatcher_answered(e->dispatcher, queue_pop(told), read_settled(doc, at));
-}
-
 static void take_leases(exchange *e, const json_doc *doc, int64_t list, double begun_at, double now)
 {
     bool late = now - begun_at > e->options->lease * CONFIRM_SHARE;
@@ -313,12 +311,17 @@ static void send_ahead(exchange *e, size_t arriving, double now)
     connection_push(e->connection);
 }
 
+static void not_an_answer(exchange *e)
+{
+    trouble_set(&e->fatal, "protocol_error", false, "the answer to an exchange is not one");
+}
+
 static void take_answer(exchange *e, const json_doc *doc, int64_t ok, double now)
 {
     exchange_reply reply;
     if (!read_exchange_reply(doc, ok, &reply) ||
         json_count(doc, reply.settled) != e->away.attempts.count) {
-        trouble_set(&e->fatal, "protocol_error", false, "the answer to an exchange is not one");
+        not_an_answer(e);
         return;
     }
     size_t count = json_count(doc, reply.leased);
@@ -328,8 +331,9 @@ static void take_answer(exchange *e, const json_doc *doc, int64_t ok, double now
     note_pace(e, now);
     note_supply(e, count, now);
     clear_away(e);
+    e->aside.resting = false;
     send_ahead(e, count, now);
-    take_settled(e, &told, doc, reply.settled);
+    settle_all(e->dispatcher, &told, doc, reply.settled);
     take_leases(e, doc, reply.leased, begun_at, now);
 }
 
@@ -412,6 +416,9 @@ void exchange_answered(exchange *e, ask_kind kind, const json_doc *doc, const re
     } else if (kind == ASK_QUEUES) {
         if (found->ok >= 0 && queues_learn(e->queues, doc, found->ok))
             e->look = true;
+    } else if (kind == ASK_SETTLE) {
+        if (!settling_answered(&e->aside, doc, found))
+            not_an_answer(e);
     } else if (batch_is_begun(&e->away)) {
         if (found->ok >= 0)
             take_answer(e, doc, found->ok, now);
@@ -426,6 +433,8 @@ void exchange_unanswered(exchange *e, ask_kind kind)
         if (e->failures == 0)
             log_line(LOG_WARNING, "an exchange was not answered; it is repeated");
         back_off(e);
+    } else if (kind == ASK_SETTLE) {
+        settling_unanswered(&e->aside);
     } else if (kind == ASK_BELL) {
         e->look = true;
     }

@@ -1,8 +1,9 @@
 /*
  * Hands in what is done and takes what comes next, in one request. Never two of them are under way:
  * one is repeated, with its nonce and the same bytes, until it is answered. Whatever ends meanwhile
- * gathers, so that batches build up by themselves: there are no timers and no minimum sizes. The
- * next one goes out before the answer to the last is taken apart: store and worker work side by side.
+ * gathers, so that batches build up by themselves: there are no timers; what gathers to much goes
+ * in beside it (settling.h). The next one goes out before the answer to the last is taken apart:
+ * store and worker work side by side.
  *
  * How much is wanted: free slots, plus a buffer as long as the jobs that end during one exchange.
  *
@@ -17,6 +18,7 @@
 #include "dispatcher.h"
 #include "heartbeat.h"
 #include "queues.h"
+#include "settling.h"
 
 typedef struct exchange {
     const options *options;
@@ -25,6 +27,7 @@ typedef struct exchange {
     heartbeat *heartbeat;
     queues *queues;
     batch away; /* the exchange that is not answered; not begun: there is none */
+    settling aside; /* what was handed in beside it */
     batch next; /* what has ended since, written already */
     attempt_queue suspects; /* after a refusal: those that go again, in smaller parts */
     size_t part;            /* how many at once */

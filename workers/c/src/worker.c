@@ -351,6 +351,8 @@ static void wire_parts(stoker_worker *w)
     w->heartbeat.options = w->exchange.options = &w->options;
     w->heartbeat.dispatcher = w->exchange.dispatcher = &w->dispatcher;
     w->heartbeat.connection = w->exchange.connection = w->connection;
+    w->exchange.aside.connection = w->connection;
+    w->exchange.aside.dispatcher = &w->dispatcher;
     w->heartbeat.queues = w->exchange.queues = &w->queues;
     w->heartbeat.name = w->name;
     w->exchange.heartbeat = &w->heartbeat;

@@ -319,6 +319,15 @@ class Repeating(StoreSuite):
         again = await hand.store.exchange("w1", [], queues={"default": 9}, want=2, nonce="n" * 32)
         assert ids_of(again.leased) == [kept]
 
+    async def test_a_call_that_only_settles_may_come_between(self, hand: Hand) -> None:
+        first, second, third = await hand.put_many(3)
+        leases = await hand.lease(2, nonce="n" * 32)
+        told = settlement(leases[0], Outcome.COMPLETED)
+        assert (await hand.exchange(told, want=0, nonce="m" * 32)).settled == ["ok"]
+        assert ids_of(await hand.lease(2, nonce="n" * 32)) == [second]
+        states = await hand.states([first, second, third])
+        assert states == [State.COMPLETED, State.ASSIGNED, State.QUEUED]
+
     async def test_a_lease_that_was_taken_back_is_not_given_again(self, hand: Hand) -> None:
         job = await hand.put(timeout=10.0, retry=RetryPolicy(5, base=0, jitter=False))
         await hand.lease(1, nonce="n" * 32)
