@@ -5,7 +5,7 @@ from datetime import datetime
 from stoker.cli.output import Output
 from stoker.cli.text import length, moment, plural, since, to_json
 from stoker.core.job import Attempt, JobRecord
-from stoker.core.lifecycle import WAITING
+from stoker.core.lifecycle import WAITING, State
 
 LAST_LINES = 20
 """Log lines on the page; ``stoker jobs logs`` has them all."""
@@ -13,6 +13,7 @@ LAST_LINES = 20
 
 def print_job(out: Output, job: JobRecord, *, now: datetime) -> None:
     """Print the page."""
+    ended_badly = job.state is State.DEAD_LETTER
     out.pairs(
         [
             ("id", job.id),
@@ -21,7 +22,7 @@ def print_job(out: Output, job: JobRecord, *, now: datetime) -> None:
             ("queue", f"{job.queue} ({job.priority})"),
             ("attempt", f"{job.attempt} of at most {job.max_retries + 1}"),
             ("progress", _progress(job)),
-            ("error", job.error),
+            ("error" if ended_badly else "last error", job.error),
             ("worker", job.worker),
             ("submitted", _both(job.submitted_at, now)),
             ("due", _both(job.run_at, now) if job.state in WAITING else ""),
@@ -51,7 +52,7 @@ def print_job(out: Output, job: JobRecord, *, now: datetime) -> None:
         out.table(_COLUMNS, (_attempt(attempt) for attempt in job.attempts))
     _print_log(out, job)
     if job.error is not None and job.error.traceback:
-        out.heading("Traceback")
+        out.heading("Traceback" if ended_badly else "Traceback of the last error")
         out.text(job.error.traceback.rstrip())
 
 

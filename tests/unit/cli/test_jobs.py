@@ -1,6 +1,7 @@
 """``stoker jobs``."""
 
 import json
+import re
 
 import pytest
 
@@ -71,6 +72,20 @@ def test_show_prints_payload_attempts_log_and_traceback(line: Line) -> None:
     assert '"to": "a@example.com"' in text
     assert "Traceback" in text
     assert "\x1b" not in text
+
+
+def test_show_tells_the_error_of_a_job_that_ended_well_from_one_that_did_not(line: Line) -> None:
+    [buried] = line.bury()
+    assert re.search(r"^error +OSError: no such host", line("jobs", "show", buried).stdout, re.M)
+    line("jobs", "retry", buried)
+    error = ErrorInfo(code="task_error", type="OSError", message="not yet", traceback="Trace\n")
+    line.end(line.lease(), Outcome.FAILED, error=error, retry_in=0.0)
+    line.end(line.lease(), Outcome.COMPLETED, result=b"1")
+    text = line("jobs", "show", buried).stdout
+    assert "completed" in text
+    assert re.search(r"^last error +OSError: not yet", text, re.M)
+    assert not re.search(r"^error ", text, re.M)
+    assert "Traceback of the last error" in text
 
 
 def test_show_as_json_is_the_flat_job(line: Line) -> None:
