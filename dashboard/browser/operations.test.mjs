@@ -56,6 +56,22 @@ test("queues: sparkline, pause, resume, limit, empty", async () => {
   screen.fine();
 });
 
+test("queues: in order by a column, with the keyboard, and back in the order that they came in", async () => {
+  await system.submit("echo", {}, { queue: "alpha" });
+  await system.submit("echo", {}, { queue: "omega" });
+  await screen.open("/queues");
+  const head = page.getByRole("columnheader", { name: "Queue", exact: true });
+  const names = () => page.getByRole("table", { name: "Queues" }).locator("tbody a.strong").allTextContents();
+  await page.getByRole("row", { name: /omega/ }).waitFor();
+  const came = await names();
+  for (const [order, wanted] of [["ascending", came.toSorted()], ["descending", came.toSorted().toReversed()], [null, came]]) {
+    await screen.button("Queue", head).press("Enter");
+    await until(`the order is ${order}`, async () => (await head.getAttribute("aria-sort")) === order);
+    assert.deepEqual(await names(), wanted);
+  }
+  screen.fine();
+});
+
 test("schedules: in words, run now, history, pause, change", async () => {
   await system.api("POST", "/scheduled-jobs", { name: "nightly", task: "count", cron_expression: "0 3 * * MON-FRI", timezone: "UTC", payload: { to: 1 } });
   await screen.open("/schedules");

@@ -1,11 +1,13 @@
 /** What happened to the system, and who did it. */
 import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
 import { Link } from "wouter";
 import { get, write, type Schemas } from "../api/client";
 import { KINDS } from "../generated/lifecycle";
 import { useParameter } from "../lib/address";
 import { full, tail, words } from "../lib/format";
-import { Bones, Card, Empty, Failure, Page, Table } from "../ui/parts";
+import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
+import { columnsOf, Table } from "../ui/Table";
 import { Ago } from "../ui/Time";
 
 type Line = Schemas["EventRecord"];
@@ -24,6 +26,7 @@ export function Audit() {
     placeholderData: (before) => before,
   });
   const events = list.data?.events ?? [];
+  const columns = useMemo(() => columnsFor(setActor), [setActor]);
   return (
     <Page title="Audit" sub="newest first">
       <div className="row wrap">
@@ -40,23 +43,22 @@ export function Audit() {
         {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones rows={10} /> : events.length === 0 ? (
           <Empty icon="audit" title="Nothing of this kind happened" />
         ) : (
-          <Table
-            label="Events"
-            rows={events}
-            rowKey={(event) => String(event.seq)}
-            columns={[
-              { key: "at", head: "When", className: "tight", cell: (e) => <span title={full(e.at)}><Ago at={e.at} /></span> },
-              { key: "kind", head: "What", className: "tight", cell: (e) => <span className={BAD.has(e.kind) ? "bad strong" : "strong"}>{words(e.kind)}</span> },
-              { key: "on", head: "On", className: "tight", cell: (e) => <On event={e} /> },
-              { key: "details", head: "Details", className: "fill", cell: (e) => <div className="cut soft" title={write(e.details, 1)}>{details(e)}</div> },
-              { key: "actor", head: "By", className: "tight", cell: (e) => <button type="button" className={`link ${DONE_BY_PEOPLE.test(e.actor) ? "strong" : "soft"}`} onClick={() => setActor(e.actor)}>{e.actor}</button> },
-            ]}
-          />
+          <Table label="Events" rows={events} rowKey={(event) => String(event.seq)} columns={columns} />
         )}
       </Card>
     </Page>
   );
 }
+
+const column = columnsOf<Line>();
+
+const columnsFor = (setActor: (actor: string) => void) => column.columns([
+  column.display({ id: "at", header: "When", meta: { className: "tight" }, cell: ({ row: { original: e } }) => <span title={full(e.at)}><Ago at={e.at} /></span> }),
+  column.display({ id: "kind", header: "What", meta: { className: "tight" }, cell: ({ row: { original: e } }) => <span className={BAD.has(e.kind) ? "bad strong" : "strong"}>{words(e.kind)}</span> }),
+  column.display({ id: "on", header: "On", meta: { className: "tight" }, cell: ({ row }) => <On event={row.original} /> }),
+  column.display({ id: "details", header: "Details", meta: { className: "fill" }, cell: ({ row: { original: e } }) => <div className="cut soft" title={write(e.details, 1)}>{details(e)}</div> }),
+  column.display({ id: "actor", header: "By", meta: { className: "tight" }, cell: ({ row: { original: e } }) => <button type="button" className={`link ${DONE_BY_PEOPLE.test(e.actor) ? "strong" : "soft"}`} onClick={() => setActor(e.actor)}>{e.actor}</button> }),
+]);
 
 function On({ event }: { event: Line }) {
   if (event.job_id) return <Link className="link mono" href={`/jobs/${event.job_id}`} title={event.job_id}>{tail(event.job_id)}</Link>;

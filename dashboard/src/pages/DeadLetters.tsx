@@ -1,15 +1,16 @@
 /** Jobs that failed for good, by what they died of: replay, drop, export. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { Link } from "wouter";
-import { address, get, messageOf, post, type Schemas } from "../api/client";
+import { address, get, messageOf, post, type Job, type Schemas } from "../api/client";
 import { useJobs, useRefresh, useTasks } from "../api/queries";
 import { useParameter } from "../lib/address";
-import { count, plural, tail } from "../lib/format";
+import { count, ms, plural, tail } from "../lib/format";
 import { jobsLink, searchFor } from "../lib/search";
 import { Button, Segments, TextField } from "../ui/controls";
 import { Dialog } from "../ui/Dialog";
-import { Bones, Card, Empty, Failure, Page, Table } from "../ui/parts";
+import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
+import { ACTIONS, columnsOf, Table } from "../ui/Table";
 import { Ago } from "../ui/Time";
 import { toast } from "../ui/toast";
 
@@ -29,6 +30,7 @@ export function DeadLetters() {
     meta: { live: true },
   });
   const total = groups.data?.scanned ?? 0;
+  const columns = useMemo(() => columnsFor(task, setAsk), [task]);
   const filter: Filter = task ? { task } : {};
   const title = task ? `dead letters of ${task}` : "all dead letters";
   return (
@@ -62,18 +64,8 @@ export function DeadLetters() {
               label="Dead letters by cause"
               rows={groups.data.groups}
               rowKey={(g) => `${g.code} ${g.type} ${g.message}`}
-              columns={[
-                { key: "count", head: "Jobs", className: "num tight", cell: (g) => <span className="strong">{count(g.count)}</span> },
-                { key: "cause", head: "Cause", className: "fill", cell: (g) => <div className="cut" title={g.message}><Link className="cell" href={jobsLink({ state: "dead_letter", error: g.type || g.code, task: task || undefined })}><span className="strong">{g.type || g.code}</span> <span className="soft">{g.message}</span></Link></div> },
-                { key: "task", head: "Task", className: "tight wide-only soft", cell: (g) => <span title={g.tasks.join(", ")}>{g.tasks.length === 1 ? g.tasks[0] : plural(g.tasks.length, "task")}</span> },
-                { key: "newest", head: "Newest", className: "num", cell: (g) => <Ago at={g.newest_at} /> },
-                { key: "oldest", head: "Oldest", className: "num wide-only", cell: (g) => <Ago at={g.oldest_at} /> },
-                { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (g) => <div className="ops">
-                  <Link className="button tiny" href={`/jobs/${g.sample}`}>Newest</Link>
-                  <Button needs="post /api/v1/dead-letters/replay" kind="tiny" icon="retry" onClick={() => setAsk({ kind: "replay", filter: of(g, task), title: named(g) })}>Replay</Button>
-                  <Button needs="post /api/v1/dead-letters/drop" kind="tiny bare" icon="trash" label={`Drop ${named(g)}`} onClick={() => setAsk({ kind: "drop", filter: of(g, task), title: named(g) })} />
-                </div> },
-              ]}
+              columns={columns}
+              whole={groups.data.is_complete}
             />
           )}
         </Card>
@@ -87,6 +79,30 @@ const named = (group: Group): string => `${group.type || group.code}`;
 /** Exactly the jobs that the row counts: a text that they have in common would take others along. */
 const of = ({ code, type, message }: Group, task: string): Filter => ({ group: { code, type, message }, ...(task ? { task } : {}) });
 
+const group = columnsOf<Group>();
+
+const columnsFor = (task: string, ask: (ask: Ask) => void) => group.columns([
+  group.accessor("count", { header: "Jobs", meta: { className: "num tight" }, cell: ({ row }) => <span className="strong">{count(row.original.count)}</span> }),
+  group.accessor((g) => `${g.type || g.code} ${g.message}`, { id: "cause", header: "Cause", meta: { className: "fill" }, cell: ({ row: { original: g } }) => <div className="cut" title={g.message}><Link className="cell" href={jobsLink({ state: "dead_letter", error: g.type || g.code, task: task || undefined })}><span className="strong">{g.type || g.code}</span> <span className="soft">{g.message}</span></Link></div> }),
+  group.accessor((g) => g.tasks.join(), { id: "task", header: "Task", meta: { className: "tight wide-only soft" }, cell: ({ row: { original: g } }) => <span title={g.tasks.join(", ")}>{g.tasks.length === 1 ? g.tasks[0] : plural(g.tasks.length, "task")}</span> }),
+  group.accessor((g) => ms(g.newest_at), { id: "newest", header: "Newest", meta: { className: "num" }, cell: ({ row }) => <Ago at={row.original.newest_at} /> }),
+  group.accessor((g) => ms(g.oldest_at), { id: "oldest", header: "Oldest", meta: { className: "num wide-only" }, cell: ({ row }) => <Ago at={row.original.oldest_at} /> }),
+  group.display({ id: "ops", header: ACTIONS, meta: { className: "tight" }, cell: ({ row: { original: g } }) => <div className="ops">
+    <Link className="button tiny" href={`/jobs/${g.sample}`}>Newest</Link>
+    <Button needs="post /api/v1/dead-letters/replay" kind="tiny" icon="retry" onClick={() => ask({ kind: "replay", filter: of(g, task), title: named(g) })}>Replay</Button>
+    <Button needs="post /api/v1/dead-letters/drop" kind="tiny bare" icon="trash" label={`Drop ${named(g)}`} onClick={() => ask({ kind: "drop", filter: of(g, task), title: named(g) })} />
+  </div> }),
+]);
+
+const one = columnsOf<Job>();
+const JOBS = one.columns([
+  one.display({ id: "task", header: "Task", meta: { className: "tight" }, cell: ({ row: { original: job } }) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> }),
+  one.display({ id: "id", header: "", meta: { className: "tight wide-only" }, cell: ({ row }) => <span className="mono faint">{tail(row.original.id)}</span> }),
+  one.display({ id: "cause", header: "Cause", meta: { className: "fill" }, cell: ({ row: { original: job } }) => <div className="cut"><span className="bad">{job.error?.type || job.error?.code}</span> <span className="soft">{job.error?.message}</span></div> }),
+  one.display({ id: "attempts", header: "Attempts", meta: { className: "num wide-only" }, cell: ({ row }) => row.original.attempt }),
+  one.display({ id: "at", header: "Died", meta: { className: "num" }, cell: ({ row }) => <Ago at={row.original.finished_at} /> }),
+]);
+
 function List({ task }: { task: string }) {
   const [cursor, setCursor] = useParameter("cursor");
   const list = useJobs(searchFor({ state: "dead_letter", task: task || undefined }), cursor || null, 50);
@@ -94,18 +110,7 @@ function List({ task }: { task: string }) {
     <>
       <Card>
         {list.isLoadingError ? <Failure error={list.error} /> : list.isPending ? <Bones /> : list.data.jobs.length === 0 ? <Empty icon="check" title="No dead letters" /> : (
-          <Table
-            label="Dead letters"
-            rows={list.data.jobs}
-            rowKey={(job) => job.id}
-            columns={[
-              { key: "task", head: "Task", className: "tight", cell: (job) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> },
-              { key: "id", head: "", className: "tight wide-only", cell: (job) => <span className="mono faint">{tail(job.id)}</span> },
-              { key: "cause", head: "Cause", className: "fill", cell: (job) => <div className="cut"><span className="bad">{job.error?.type || job.error?.code}</span> <span className="soft">{job.error?.message}</span></div> },
-              { key: "attempts", head: "Attempts", className: "num wide-only", cell: (job) => job.attempt },
-              { key: "at", head: "Died", className: "num", cell: (job) => <Ago at={job.finished_at} /> },
-            ]}
-          />
+          <Table label="Dead letters" rows={list.data.jobs} rowKey={(job) => job.id} columns={JOBS} />
         )}
       </Card>
       <div className="row"><span className="grow" /><Button disabled={!cursor} onClick={() => setCursor("")}>Newest</Button><Button disabled={!list.data?.next_cursor} onClick={() => setCursor(list.data?.next_cursor ?? "")}>Older</Button></div>

@@ -1,13 +1,14 @@
 /** Supervisors on any machine: their kinds and workers; more, fewer, drain, stop, reload. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { get, post, type Schemas } from "../api/client";
 import { useRefresh } from "../api/queries";
 import { useMay } from "../api/session";
 import { length, ms, plural } from "../lib/format";
 import { Button, Dot, Pill, TextField } from "../ui/controls";
 import { Confirm } from "../ui/Dialog";
-import { Card, Failure, Table } from "../ui/parts";
+import { Card, Failure } from "../ui/parts";
+import { ACTIONS, columnsOf, Table } from "../ui/Table";
 import { Ago, Since, useNow } from "../ui/Time";
 import { toast } from "../ui/toast";
 
@@ -52,6 +53,8 @@ export function OneFleet({ fleet, onAsk }: { fleet: Fleet; onAsk: (ask: Ask) => 
   const failing = fleet.kinds.some((kind) => kind.is_failing);
   const tone = gone ? "off" : silent || failing ? "bad" : ready < wanted ? "warn" : "good";
   const ends = fleet.state !== "alive";
+  const scales = !gone && !silent && !ends;
+  const columns = useMemo(() => kindsOf(fleet, scales ? onAsk : null), [fleet, scales, onAsk]);
   return (
     <Card
       title={<span className="row"><Dot tone={tone} />Fleet {fleet.name}</span>}
@@ -68,50 +71,47 @@ export function OneFleet({ fleet, onAsk }: { fleet: Fleet; onAsk: (ask: Ask) => 
         </>
       )}
     >
-      <Table
-        label={`Kinds of workers in fleet ${fleet.name}`}
-        rows={fleet.kinds}
-        rowKey={(kind) => kind.name}
-        columns={[
-          { key: "name", head: "Kind", cell: (kind) => <span className="row"><span className="strong">{kind.name}</span>{kind.program !== "python" && <Pill>{kind.program}</Pill>}{kind.is_failing && <Pill tone="bad">cannot run</Pill>}</span> },
-          { key: "ready", head: "Ready", className: "num", cell: (kind) => `${kind.ready} / ${kind.wanted}` },
-          { key: "bounds", head: "Bounds", className: "num", cell: (kind) => <>{kind.is_changed && <Pill tone="warn">changed</Pill>} {kind.min}–{kind.max}</> },
-          { key: "slots", head: "Slots each", className: "num wide-only", cell: (kind) => kind.concurrency },
-          { key: "target", head: "Starts within", className: "num wide-only", cell: (kind) => length(kind.start_within) },
-          { key: "queues", head: "Queues", className: "wide-only", cell: (kind) => <span className="cut" title={kind.queues.join(", ")}>{kind.queues.join(", ") || "all"}</span> },
-          { key: "why", head: "Why so many", className: "fill wide-only", cell: (kind) => <span className="soft cut" title={kind.reason}>{kind.reason}</span> },
-          { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (kind) => !gone && !silent && !ends && (
-            <div className="ops"><Button needs="post /api/v1/fleets/{fleet}/scale" kind="tiny" onClick={() => onAsk({ act: "scale", fleet, kind })} aria-label={`Scale ${kind.name} of fleet ${fleet.name}`}>Scale</Button></div>
-          ) },
-        ]}
-      />
+      <Table label={`Kinds of workers in fleet ${fleet.name}`} rows={fleet.kinds} rowKey={(kind) => kind.name} columns={columns} whole />
       {!gone && <Members fleet={fleet} />}
     </Card>
   );
 }
 
+const column = columnsOf<Kind>();
+const kindsOf = (fleet: Fleet, ask: ((ask: Ask) => void) | null) => column.columns([
+  column.accessor("name", { header: "Kind", cell: ({ row: { original: one } }) => <span className="row"><span className="strong">{one.name}</span>{one.program !== "python" && <Pill>{one.program}</Pill>}{one.is_failing && <Pill tone="bad">cannot run</Pill>}</span> }),
+  column.accessor("ready", { header: "Ready", meta: { className: "num" }, cell: ({ row: { original: one } }) => `${one.ready} / ${one.wanted}` }),
+  column.accessor("max", { id: "bounds", header: "Bounds", meta: { className: "num" }, cell: ({ row: { original: one } }) => <>{one.is_changed && <Pill tone="warn">changed</Pill>} {one.min}–{one.max}</> }),
+  column.accessor("concurrency", { header: "Slots each", meta: { className: "num wide-only" }, cell: ({ row }) => row.original.concurrency }),
+  column.accessor("start_within", { header: "Starts within", meta: { className: "num wide-only" }, cell: ({ row }) => length(row.original.start_within) }),
+  column.accessor((one) => one.queues.join(", "), { id: "queues", header: "Queues", meta: { className: "wide-only" }, cell: ({ getValue }) => <span className="cut" title={getValue()}>{getValue() || "all"}</span> }),
+  column.display({ id: "why", header: "Why so many", meta: { className: "fill wide-only" }, cell: ({ row: { original: one } }) => <span className="soft cut" title={one.reason}>{one.reason}</span> }),
+  column.display({ id: "ops", header: ACTIONS, meta: { className: "tight" }, cell: ({ row: { original: one } }) => ask && (
+    <div className="ops"><Button needs="post /api/v1/fleets/{fleet}/scale" kind="tiny" onClick={() => ask({ act: "scale", fleet, kind: one })} aria-label={`Scale ${one.name} of fleet ${fleet.name}`}>Scale</Button></div>
+  ) }),
+]);
+
+const member = columnsOf<Member>();
+const MEMBERS = member.columns([
+  member.accessor("name", { header: "Worker", cell: ({ row }) => <span className="cut">{row.original.name}</span> }),
+  member.accessor((worker) => WORDS[worker.state], { id: "state", header: "State", meta: { className: "tight" }, cell: ({ row }) => <State worker={row.original} /> }),
+  member.accessor((worker) => worker.pid ?? undefined, { id: "pid", header: "pid", sortUndefined: "last", meta: { className: "num wide-only" }, cell: ({ row }) => row.original.pid ?? "–" }),
+  member.accessor((worker) => (worker.started_at ? -ms(worker.started_at) : undefined), { id: "up", header: "Up for", sortUndefined: "last", meta: { className: "num" }, cell: ({ row: { original: worker } }) => worker.started_at ? <Since at={worker.started_at} /> : "–" }),
+  member.accessor("restarts", { header: "Restarts", meta: { className: "num" }, cell: ({ row }) => row.original.restarts }),
+  member.display({ id: "exit", header: "Last exit", meta: { className: "fill" }, cell: ({ row: { original: worker } }) => <span className="soft cut" title={worker.last_exit ?? ""}>{worker.last_exit ?? ""}{worker.quick_deaths > 1 && `, ${worker.quick_deaths} times in a row`}</span> }),
+]);
+
+const TROUBLE = ["backing_off", "starting", "draining", "ready"];
+
 /** Every worker of a fleet, whoever is in trouble first. */
 function Members({ fleet }: { fleet: Fleet }) {
   const [all, setAll] = useState(false);
-  const order = ["backing_off", "starting", "draining", "ready"];
-  const sorted = fleet.workers.toSorted((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  const sorted = useMemo(() => fleet.workers.toSorted((a, b) => TROUBLE.indexOf(a.state) - TROUBLE.indexOf(b.state)), [fleet.workers]);
   const shown = all ? sorted : sorted.slice(0, SHOWN);
   if (sorted.length === 0) return null;
   return (
     <>
-      <Table
-        label={`Workers of fleet ${fleet.name}`}
-        rows={shown}
-        rowKey={(worker) => worker.name}
-        columns={[
-          { key: "name", head: "Worker", cell: (worker) => <span className="cut">{worker.name}</span> },
-          { key: "state", head: "State", className: "tight", cell: (worker) => <State worker={worker} /> },
-          { key: "pid", head: "pid", className: "num wide-only", cell: (worker) => worker.pid ?? "–" },
-          { key: "up", head: "Up for", className: "num", cell: (worker) => worker.started_at ? <Since at={worker.started_at} /> : "–" },
-          { key: "restarts", head: "Restarts", className: "num", cell: (worker) => worker.restarts },
-          { key: "exit", head: "Last exit", className: "fill", cell: (worker) => <span className="soft cut" title={worker.last_exit ?? ""}>{worker.last_exit ?? ""}{worker.quick_deaths > 1 && `, ${worker.quick_deaths} times in a row`}</span> },
-        ]}
-      />
+      <Table label={`Workers of fleet ${fleet.name}`} rows={shown} rowKey={(worker) => worker.name} columns={MEMBERS} whole={shown.length === sorted.length} />
       {sorted.length > shown.length && <div className="body"><Button kind="tiny bare" onClick={() => setAll(true)}>{sorted.length - shown.length} more</Button></div>}
     </>
   );

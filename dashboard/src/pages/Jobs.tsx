@@ -11,34 +11,36 @@ import { between, count, length, percent, short, tail, words } from "../lib/form
 import { terms, valuesOf, withValues } from "../lib/search";
 import { useShortcuts } from "../lib/shortcuts";
 import { Button, Meter, StateBadge } from "../ui/controls";
-import { Bones, Card, Empty, Failure, Page, Table, type Column } from "../ui/parts";
+import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
 import { SearchBox } from "../ui/SearchBox";
+import { columnsOf, Table, type RowSelectionState } from "../ui/Table";
 import { Ago, Since } from "../ui/Time";
 import { Bulk, type Action, type Target } from "./Bulk";
 import { Submit } from "./Submit";
 
 const SIZE = 50;
+const NONE: RowSelectionState = {};
 
 export function Jobs() {
   const [q, setQ] = useParameter("q");
   const [cursor, setCursor] = useParameter("cursor");
   const [trail, setTrail] = useState<string[]>([]);
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [chosen, setChosen] = useState(NONE);
   const [bulk, setBulk] = useState<{ action: Action; target: Target } | null>(null);
   const [submitting, setSubmitting] = useState(false);
   const list = useJobs(q, cursor || null, SIZE);
   const jobs = list.data?.jobs ?? [];
   const search = (text: string) => {
-    setChosen(new Set());
+    setChosen(NONE);
     setTrail([]);
     setQ(text, { cursor: "" });
   };
   const may = useMay();
   const choosing = may("post /api/v1/jobs/bulk");
-  const row = useRows(jobs, (id) => choosing && setChosen(toggled(chosen, id)), () => may("post /api/v1/jobs") && setSubmitting(true));
-  // Both stay the same, so that rows in which nothing changed are not drawn again.
-  const cell = useMemo(() => choiceCell(setChosen), []);
-  const shown = jobs.some((job) => job.tenant) ? COLUMNS : COLUMNS.filter((column) => column.key !== "tenant");
+  const row = useRows(jobs, (id) => choosing && setChosen(({ [id]: was, ...others }) => (was ? others : { ...others, [id]: true })), () => may("post /api/v1/jobs") && setSubmitting(true));
+  const tenant = jobs.some((job) => job.tenant);
+  // The column to choose with is for those who may do something with what they chose.
+  const visible = useMemo(() => ({ choose: choosing, tenant }), [choosing, tenant]);
   const turn = (to: string, rest: string[]) => {
     setTrail(rest);
     setCursor(to);
@@ -59,11 +61,11 @@ export function Jobs() {
       <StateTabs q={q} onSearch={search} />
       <Card>
         <Choice
-          key={`${q} ${chosen.size}`}
+          key={`${q} ${Object.keys(chosen).length}`}
           jobs={jobs}
-          chosen={chosen}
+          chosen={Object.keys(chosen)}
           q={q}
-          onClear={() => setChosen(new Set())}
+          onClear={() => setChosen(NONE)}
           onAct={(action, target) => setBulk({ action, target })}
         />
         {list.isLoadingError ? (
@@ -79,9 +81,11 @@ export function Jobs() {
             label="Jobs"
             rows={jobs}
             rowKey={(job) => job.id}
-            rowClass={(job, index) => `${chosen.has(job.id) ? "chosen" : ""} ${index === row ? "cursor" : ""}`}
-            isChosen={(job) => chosen.has(job.id)}
-            columns={choosing ? [choice(jobs, chosen, setChosen, cell), ...shown] : shown}
+            rowClass={(job, index) => `${chosen[job.id] ? "chosen" : ""} ${index === row ? "cursor" : ""}`}
+            columns={COLUMNS}
+            visible={visible}
+            chosen={chosen}
+            onChoose={setChosen}
           />
         )}
       </Card>
@@ -90,7 +94,7 @@ export function Jobs() {
         <Button icon="left" disabled={!cursor} onClick={() => turn(trail.at(-1) ?? "", trail.slice(0, -1))}>Newer</Button>
         <Button disabled={!list.data?.next_cursor} onClick={() => turn(list.data?.next_cursor ?? "", [...trail, cursor])}>Older</Button>
       </div>
-      {bulk && <Bulk {...bulk} onClose={() => setBulk(null)} onDone={() => setChosen(new Set())} />}
+      {bulk && <Bulk {...bulk} onClose={() => setBulk(null)} onDone={() => setChosen(NONE)} />}
       {submitting && <Submit onClose={() => setSubmitting(false)} />}
     </Page>
   );
@@ -133,12 +137,6 @@ function Wrong({ error, retry }: { error: unknown; retry: () => void }) {
   return <Failure error={error} retry={retry} />;
 }
 
-const toggled = (set: ReadonlySet<string>, id: string): Set<string> => {
-  const next = new Set(set);
-  if (!next.delete(id)) next.add(id);
-  return next;
-};
-
 /** `j` and `k` move through the rows, Enter opens one, `x` chooses it. */
 function useRows(jobs: readonly Job[], choose: (id: string) => void, submit: () => void): number {
   const [row, setRow] = useState(-1);
@@ -161,20 +159,20 @@ function useRows(jobs: readonly Job[], choose: (id: string) => void, submit: () 
 
 function Choice(props: {
   jobs: readonly Job[];
-  chosen: ReadonlySet<string>;
+  chosen: readonly string[];
   q: string;
   onClear: () => void;
   onAct: (action: Action, target: Target) => void;
 }) {
   const { jobs, chosen, q } = props;
   const [all, setAll] = useState(false);
-  if (chosen.size === 0) return null;
-  const whole = chosen.size >= jobs.length;
+  if (chosen.length === 0) return null;
+  const whole = chosen.length >= jobs.length;
   const target: Target = all ? { q } : { ids: [...chosen] };
   const act = (action: Action) => () => props.onAct(action, target);
   return (
     <div className="bulk" role="region" aria-label="Chosen jobs">
-      <span className="strong">{all ? (q ? "Everything that matches" : "Every job") : `${count(chosen.size)} chosen`}</span>
+      <span className="strong">{all ? (q ? "Everything that matches" : "Every job") : `${count(chosen.length)} chosen`}</span>
       {whole && !all && (
         <button type="button" className="button tiny" onClick={() => setAll(true)}>
           Take everything that matches
@@ -189,34 +187,26 @@ function Choice(props: {
   );
 }
 
-type SetChosen = (next: ReadonlySet<string> | ((now: ReadonlySet<string>) => ReadonlySet<string>)) => void;
-
-/** The column to choose with is for those who may do something with what they chose. */
-function choice(jobs: readonly Job[], chosen: ReadonlySet<string>, setChosen: SetChosen, cell: Column<Job>["cell"]): Column<Job> {
-  const all = jobs.length > 0 && jobs.every((job) => chosen.has(job.id));
-  return {
-    key: "choose",
-    head: <input type="checkbox" aria-label="Choose all on this page" checked={all} onChange={() => setChosen(new Set(all ? [] : jobs.map((job) => job.id)))} />,
-    className: "tight",
-    cell,
-  };
-}
-
-const choiceCell = (setChosen: SetChosen): Column<Job>["cell"] => (job, chosen) => (
-  <input type="checkbox" aria-label={`Choose job ${job.id}`} checked={chosen} onChange={() => setChosen((now) => toggled(now, job.id))} />
-);
-
-const COLUMNS: readonly Column<Job>[] = [
-  { key: "state", head: "State", className: "tight", cell: (job) => <StateBadge state={job.state} /> },
-  { key: "task", head: "Task", className: "tight", cell: (job) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> },
-  { key: "what", head: "", className: "fill", cell: (job) => <div className="cut"><What job={job} /></div> },
-  { key: "queue", head: "Queue", className: "tight wide-only soft", cell: (job) => job.queue },
-  { key: "priority", head: "Priority", className: "tight wide-only", cell: (job) => <span className={job.priority === "high" ? "strong" : "faint"}>{job.priority}</span> },
-  { key: "tenant", head: "Tenant", className: "tight wide-only soft", cell: (job) => job.tenant ?? "" },
-  { key: "attempt", head: "Attempt", className: "num wide-only", cell: (job) => <span className={job.failed || job.lost ? "" : "zero"}>{job.attempt}</span> },
-  { key: "ran", head: "Ran for", className: "num wide-only", cell: (job) => <Ran job={job} /> },
-  { key: "submitted", head: "Submitted", className: "num", cell: (job) => <Ago at={job.submitted_at} /> },
-];
+const column = columnsOf<Job>();
+/** Nothing here can be sorted by: the server turns the pages, and a page of a million jobs in another order would say nothing. */
+const COLUMNS = column.columns([
+  column.display({
+    id: "choose",
+    header: ({ table }) => <input type="checkbox" aria-label="Choose all on this page" checked={table.getIsAllRowsSelected()} onChange={table.getToggleAllRowsSelectedHandler()} />,
+    meta: { className: "tight" },
+    // Shift takes every row between this one and the last one.
+    cell: ({ row }) => <input type="checkbox" aria-label={`Choose job ${row.id}`} checked={row.getIsSelected()} onChange={row.getToggleSelectedHandler()} />,
+  }),
+  column.display({ id: "state", header: "State", meta: { className: "tight" }, cell: ({ row }) => <StateBadge state={row.original.state} /> }),
+  column.display({ id: "task", header: "Task", meta: { className: "tight" }, cell: ({ row: { original: job } }) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> }),
+  column.display({ id: "what", header: "", meta: { className: "fill" }, cell: ({ row }) => <div className="cut"><What job={row.original} /></div> }),
+  column.display({ id: "queue", header: "Queue", meta: { className: "tight wide-only soft" }, cell: ({ row }) => row.original.queue }),
+  column.display({ id: "priority", header: "Priority", meta: { className: "tight wide-only" }, cell: ({ row: { original: job } }) => <span className={job.priority === "high" ? "strong" : "faint"}>{job.priority}</span> }),
+  column.display({ id: "tenant", header: "Tenant", meta: { className: "tight wide-only soft" }, cell: ({ row }) => row.original.tenant ?? "" }),
+  column.display({ id: "attempt", header: "Attempt", meta: { className: "num wide-only" }, cell: ({ row: { original: job } }) => <span className={job.failed || job.lost ? "" : "zero"}>{job.attempt}</span> }),
+  column.display({ id: "ran", header: "Ran for", meta: { className: "num wide-only" }, cell: ({ row }) => <Ran job={row.original} /> }),
+  column.display({ id: "submitted", header: "Submitted", meta: { className: "num" }, cell: ({ row }) => <Ago at={row.original.submitted_at} /> }),
+]);
 
 /** What is most worth knowing about a job in one line. */
 function What({ job }: { job: Job }) {

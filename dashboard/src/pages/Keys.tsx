@@ -1,12 +1,14 @@
 /** API keys: make one, see it once, revoke it. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { get, messageOf, post, request, type Schemas } from "../api/client";
 import { useRefresh } from "../api/queries";
 import { useMay } from "../api/session";
+import { ms } from "../lib/format";
 import { Button, Copy, Pill, TextField } from "../ui/controls";
 import { Confirm, Dialog } from "../ui/Dialog";
-import { Bones, Card, Empty, Failure, Table } from "../ui/parts";
+import { Bones, Card, Empty, Failure } from "../ui/parts";
+import { ACTIONS, columnsOf, Table } from "../ui/Table";
 import { Ago } from "../ui/Time";
 import { toast } from "../ui/toast";
 
@@ -25,6 +27,7 @@ export function Keys() {
   const list = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => get("/api/v1/api-keys", { signal }), enabled: may });
   const [open, setOpen] = useState<"new" | Key | null>(null);
   const refresh = useRefresh();
+  const columns = useMemo(() => columnsFor(setOpen), []);
   if (!may) return null;
   const keys = list.data?.keys ?? [];
   return (
@@ -32,19 +35,7 @@ export function Keys() {
       {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones rows={2} /> : keys.length === 0 ? (
         <Empty icon="keys" title="No key yet">Without keys the server answers this machine only.</Empty>
       ) : (
-        <Table
-          label="API keys"
-          rows={keys}
-          rowKey={(key) => key.id}
-          columns={[
-            { key: "name", head: "Name", className: "tight", cell: (key) => <span className="row"><span className="strong">{key.name}</span><Standing of={key} /></span> },
-            { key: "scopes", head: "May", className: "fill", cell: (key) => <div className="cut">{key.scopes.join(", ")}<span className="faint">{key.tenant && ` · tenant ${key.tenant}`}{key.queues.length > 0 && ` · ${key.queues.join(", ")}`}</span></div> },
-            { key: "made", head: "Made", className: "num wide-only", cell: (key) => <Ago at={key.created_at} /> },
-            { key: "used", head: "Last used", className: "num", cell: (key) => <Ago at={key.last_used_at} /> },
-            { key: "expires", head: "Expires", className: "num wide-only", cell: (key) => <Ago at={key.expires_at} /> },
-            { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (key) => !key.revoked_at && <Button kind="tiny danger" aria-label={`Revoke ${key.name}`} onClick={() => setOpen(key)}>Revoke</Button> },
-          ]}
-        />
+        <Table label="API keys" rows={keys} rowKey={(key) => key.id} columns={columns} whole />
       )}
       {open === "new" && <Make onClose={() => setOpen(null)} />}
       {open !== null && open !== "new" && (
@@ -62,6 +53,18 @@ export function Keys() {
     </Card>
   );
 }
+
+const column = columnsOf<Key>();
+const at = (moment: string | null) => (moment ? ms(moment) : undefined);
+
+const columnsFor = (revoke: (key: Key) => void) => column.columns([
+  column.accessor("name", { header: "Name", meta: { className: "tight" }, cell: ({ row: { original: key } }) => <span className="row"><span className="strong">{key.name}</span><Standing of={key} /></span> }),
+  column.accessor((key) => key.scopes.join(), { id: "scopes", header: "May", meta: { className: "fill" }, cell: ({ row: { original: key } }) => <div className="cut">{key.scopes.join(", ")}<span className="faint">{key.tenant && ` · tenant ${key.tenant}`}{key.queues.length > 0 && ` · ${key.queues.join(", ")}`}</span></div> }),
+  column.accessor((key) => at(key.created_at), { id: "made", header: "Made", meta: { className: "num wide-only" }, cell: ({ row }) => <Ago at={row.original.created_at} /> }),
+  column.accessor((key) => at(key.last_used_at), { id: "used", header: "Last used", sortUndefined: "last", meta: { className: "num" }, cell: ({ row }) => <Ago at={row.original.last_used_at} /> }),
+  column.accessor((key) => at(key.expires_at), { id: "expires", header: "Expires", sortUndefined: "last", meta: { className: "num wide-only" }, cell: ({ row }) => <Ago at={row.original.expires_at} /> }),
+  column.display({ id: "ops", header: ACTIONS, meta: { className: "tight" }, cell: ({ row: { original: key } }) => !key.revoked_at && <Button kind="tiny danger" aria-label={`Revoke ${key.name}`} onClick={() => revoke(key)}>Revoke</Button> }),
+]);
 
 function Standing({ of: key }: { of: Key }) {
   return key.revoked_at ? <Pill tone="bad">revoked</Pill> : null;

@@ -8,7 +8,8 @@ import { count, length, ms, percent, plural, short } from "../lib/format";
 import { jobsLink } from "../lib/search";
 import { buckets, Throughput } from "../ui/Chart";
 import { Dot, Meter, Pill, Segments, StateBadge } from "../ui/controls";
-import { Bones, Card, Empty, Page, Table } from "../ui/parts";
+import { Bones, Card, Empty, Page } from "../ui/parts";
+import { columnsOf, Table } from "../ui/Table";
 import { Ago } from "../ui/Time";
 
 const WINDOWS = [["900", "15 min"], ["3600", "1 h"], ["21600", "6 h"], ["86400", "24 h"]] as const;
@@ -145,6 +146,16 @@ function Figure({ name, value, bad = false }: { name: string; value: string; bad
 /** Seconds from which a waiting job is late enough to be pointed at. */
 const LATE = 60;
 
+const queue = columnsOf<View["stats"]["queues"][number]>();
+const QUEUES = queue.columns([
+  queue.display({ id: "name", header: "Queue", meta: { className: "fill" }, cell: ({ row: { original: q } }) => <div className="row"><Link className="cell cut" href={jobsLink({ queue: q.name })}>{q.name}</Link>{q.paused && <Pill tone="warn">paused</Pill>}</div> }),
+  queue.display({ id: "queued", header: "Queued", meta: { className: "num" }, cell: ({ row }) => <Num n={row.original.counts["queued"]} /> }),
+  queue.display({ id: "running", header: "In work", meta: { className: "num" }, cell: ({ row: { original: q } }) => <Num n={(q.counts["running"] ?? 0) + (q.counts["assigned"] ?? 0)} /> }),
+  queue.display({ id: "later", header: "Later", meta: { className: "num wide-only" }, cell: ({ row: { original: q } }) => <Num n={(q.counts["scheduled"] ?? 0) + (q.counts["retry_queued"] ?? 0) + (q.counts["blocked"] ?? 0)} /> }),
+  queue.display({ id: "dead", header: "Dead", meta: { className: "num wide-only" }, cell: ({ row }) => <Num n={row.original.counts["dead_letter"]} /> }),
+  queue.display({ id: "age", header: "Oldest waiting", meta: { className: "num" }, cell: ({ row }) => <Age seconds={row.original.oldest_age} /> }),
+]);
+
 function QueueTable({ overview }: { overview: View }) {
   const queues = overview.stats.queues.toSorted((a, b) => (b.oldest_age ?? -1) - (a.oldest_age ?? -1));
   return (
@@ -155,15 +166,8 @@ function QueueTable({ overview }: { overview: View }) {
         <Table
           label="Queues"
           rows={queues.slice(0, 8)}
-          rowKey={(queue) => queue.name}
-          columns={[
-            { key: "name", head: "Queue", className: "fill", cell: (q) => <div className="row"><Link className="cell cut" href={jobsLink({ queue: q.name })}>{q.name}</Link>{q.paused && <Pill tone="warn">paused</Pill>}</div> },
-            { key: "queued", head: "Queued", className: "num", cell: (q) => <Num n={q.counts["queued"]} /> },
-            { key: "running", head: "In work", className: "num", cell: (q) => <Num n={(q.counts["running"] ?? 0) + (q.counts["assigned"] ?? 0)} /> },
-            { key: "later", head: "Later", className: "num wide-only", cell: (q) => <Num n={(q.counts["scheduled"] ?? 0) + (q.counts["retry_queued"] ?? 0) + (q.counts["blocked"] ?? 0)} /> },
-            { key: "dead", head: "Dead", className: "num wide-only", cell: (q) => <Num n={q.counts["dead_letter"]} /> },
-            { key: "age", head: "Oldest waiting", className: "num", cell: (q) => <Age seconds={q.oldest_age} /> },
-          ]}
+          rowKey={(one) => one.name}
+          columns={QUEUES}
         />
       )}
     </Card>
@@ -219,6 +223,14 @@ function Health({ overview }: { overview: View }) {
   );
 }
 
+const cause = columnsOf<View["dead_letters"]["groups"][number]>();
+const CAUSES = cause.columns([
+  cause.display({ id: "count", header: "Jobs", meta: { className: "num tight" }, cell: ({ row }) => <span className="strong">{short(row.original.count)}</span> }),
+  cause.display({ id: "cause", header: "Cause", meta: { className: "fill" }, cell: ({ row: { original: g } }) => <div className="cut"><Link className="cell" href={`/dead-letters`} title={g.message}><span className="strong">{g.type || g.code}</span> <span className="soft">{g.message}</span></Link></div> }),
+  cause.display({ id: "task", header: "Task", meta: { className: "tight wide-only soft" }, cell: ({ row: { original: g } }) => g.tasks.length === 1 ? g.tasks[0] : plural(g.tasks.length, "task") }),
+  cause.display({ id: "newest", header: "Newest", meta: { className: "num tight" }, cell: ({ row }) => <Ago at={row.original.newest_at} /> }),
+]);
+
 function Causes({ overview }: { overview: View }) {
   const { groups, is_complete, scanned } = overview.dead_letters;
   return (
@@ -234,17 +246,20 @@ function Causes({ overview }: { overview: View }) {
           label="Dead letters by cause"
           rows={groups.slice(0, 6)}
           rowKey={(g) => `${g.code} ${g.type} ${g.message}`}
-          columns={[
-            { key: "count", head: "Jobs", className: "num tight", cell: (g) => <span className="strong">{short(g.count)}</span> },
-            { key: "cause", head: "Cause", className: "fill", cell: (g) => <div className="cut"><Link className="cell" href={`/dead-letters`} title={g.message}><span className="strong">{g.type || g.code}</span> <span className="soft">{g.message}</span></Link></div> },
-            { key: "task", head: "Task", className: "tight wide-only soft", cell: (g) => g.tasks.length === 1 ? g.tasks[0] : plural(g.tasks.length, "task") },
-            { key: "newest", head: "Newest", className: "num tight", cell: (g) => <Ago at={g.newest_at} /> },
-          ]}
+          columns={CAUSES}
         />
       )}
     </Card>
   );
 }
+
+const task = columnsOf<View["failing"][number]>();
+const FAILING = task.columns([
+  task.display({ id: "task", header: "Task", meta: { className: "fill" }, cell: ({ row: { original: t } }) => <div className="cut"><Link className="cell" href={jobsLink({ task: t.task })}>{t.task}</Link></div> }),
+  task.display({ id: "failed", header: "Failed", meta: { className: "num" }, cell: ({ row }) => <span className="bad strong">{short(row.original.failed)}</span> }),
+  task.display({ id: "share", header: "Share", meta: { className: "num" }, cell: ({ row: { original: t } }) => percent(t.failed / Math.max(1, t.failed + t.completed)) }),
+  task.display({ id: "dead", header: "Dead", meta: { className: "num" }, cell: ({ row }) => <Num n={row.original.dead} /> }),
+]);
 
 function Failing({ overview }: { overview: View }) {
   return (
@@ -255,13 +270,8 @@ function Failing({ overview }: { overview: View }) {
         <Table
           label="Failing tasks"
           rows={overview.failing.slice(0, 6)}
-          rowKey={(task) => task.task}
-          columns={[
-            { key: "task", head: "Task", className: "fill", cell: (t) => <div className="cut"><Link className="cell" href={jobsLink({ task: t.task })}>{t.task}</Link></div> },
-            { key: "failed", head: "Failed", className: "num", cell: (t) => <span className="bad strong">{short(t.failed)}</span> },
-            { key: "share", head: "Share", className: "num", cell: (t) => percent(t.failed / Math.max(1, t.failed + t.completed)) },
-            { key: "dead", head: "Dead", className: "num", cell: (t) => <Num n={t.dead} /> },
-          ]}
+          rowKey={(one) => one.task}
+          columns={FAILING}
         />
       )}
     </Card>

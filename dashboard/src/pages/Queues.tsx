@@ -1,5 +1,5 @@
 /** The lanes: how full, how old, how fast; pause, resume, limit, empty. */
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { Link } from "wouter";
 import { post, request, type Queue, type Schemas } from "../api/client";
 import { useActivity, useQueues, useRefresh } from "../api/queries";
@@ -9,11 +9,15 @@ import { jobsLink } from "../lib/search";
 import { Spark } from "../ui/Chart";
 import { Button, Meter, Pill, TextField } from "../ui/controls";
 import { Confirm, Dialog } from "../ui/Dialog";
-import { Bones, Card, Empty, Failure, Page, Table } from "../ui/parts";
+import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
+import { ACTIONS, columnsOf, Table } from "../ui/Table";
 import { tell } from "../ui/toast";
 import { Age, Num } from "./Overview";
 
 type Series = Schemas["Series"];
+/** A queue, and what it did lately. */
+type Lane = Queue & { series: Series | undefined };
+type Open = { kind: "limit" | "purge"; queue: Queue };
 const WINDOW = 1_800;
 const BUSY = (queue: Queue) => (queue.counts["assigned"] ?? 0) + (queue.counts["running"] ?? 0);
 const WAITING = (queue: Queue) =>
@@ -23,44 +27,17 @@ export function Queues() {
   const list = useQueues(true);
   const may = useMay();
   const activity = useActivity("queue", WINDOW, may("get /api/v1/activity"));
-  const [open, setOpen] = useState<{ kind: "limit" | "purge"; queue: Queue } | null>(null);
+  const [open, setOpen] = useState<Open | null>(null);
   const refresh = useRefresh();
-  const series = new Map(activity.data?.series.map((one) => [one.name, one]));
-  const queues = list.data?.queues ?? [];
-  const turn = (queue: Queue) =>
-    tell(
-      post(queue.paused ? "/api/v1/queues/{name}/resume" : "/api/v1/queues/{name}/pause", { path: { name: queue.name } }),
-      queue.paused ? `${queue.name} goes on` : `${queue.name} is paused: what runs goes on, nothing new is taken`,
-    ).then(() => refresh("queues"));
+  const lanes = useMemo(() => lanesOf(list.data?.queues ?? [], activity.data?.series ?? []), [list.data, activity.data]);
+  const columns = useMemo(() => columnsFor(setOpen), []);
   return (
-    <Page title="Queues" sub={list.data && `${queues.length}`}>
+    <Page title="Queues" sub={list.data && `${lanes.length}`}>
       <Card>
-        {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : queues.length === 0 ? (
+        {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : lanes.length === 0 ? (
           <Empty icon="queues" title="No queue yet">A queue is made by the first job that is submitted to it.</Empty>
         ) : (
-          <Table
-            label="Queues"
-            rows={queues}
-            rowKey={(queue) => queue.name}
-            columns={[
-              { key: "name", head: "Queue", className: "fill", cell: (q) => <div className="row"><Link className="cell strong cut" href={jobsLink({ queue: q.name })}>{q.name}</Link>{q.paused && <Pill tone="warn">paused</Pill>}</div> },
-              { key: "spark", head: "Last 30 min", className: "tight wide-only", cell: (q) => <Line series={series.get(q.name)} name={q.name} /> },
-              { key: "queued", head: "Queued", className: "num", cell: (q) => <Num n={q.counts["queued"]} /> },
-              { key: "age", head: "Oldest waiting", className: "num", cell: (q) => <Age seconds={q.oldest_age} /> },
-              { key: "later", head: "Later", className: "num wide-only", cell: (q) => <Num n={WAITING(q)} /> },
-              { key: "busy", head: "In work", className: "num", cell: (q) => <Load queue={q} /> },
-              { key: "dead", head: "Dead", className: "num wide-only", cell: (q) => q.counts["dead_letter"] ? <Link className="link bad" href={jobsLink({ state: "dead_letter", queue: q.name })}>{short(q.counts["dead_letter"])}</Link> : <Num n={0} /> },
-              { key: "wait", head: "Start delay", className: "num wide-only", cell: (q) => length(series.get(q.name)?.mean_wait) },
-              { key: "run", head: "Run time", className: "num wide-only", cell: (q) => length(series.get(q.name)?.mean_run) },
-              { key: "ops", head: <span className="hidden-label">Actions</span>, className: "tight", cell: (q) => (
-                <div className="ops">
-                  <Button needs={q.paused ? "post /api/v1/queues/{name}/resume" : "post /api/v1/queues/{name}/pause"} kind="tiny" icon={q.paused ? "play" : "pause"} onClick={() => void turn(q)} aria-label={`${q.paused ? "Resume" : "Pause"} ${q.name}`}>{q.paused ? "Resume" : "Pause"}</Button>
-                  <Button needs="post /api/v1/queues/{name}/limit" kind="tiny" onClick={() => setOpen({ kind: "limit", queue: q })} aria-label={`Limit ${q.name}`}>Limit</Button>
-                  <Button needs="delete /api/v1/queues/{name}/jobs" kind="tiny bare icon" icon="trash" label={`Delete what waits in ${q.name}`} onClick={() => setOpen({ kind: "purge", queue: q })} />
-                </div>
-              ) },
-            ]}
-          />
+          <Table label="Queues" rows={lanes} rowKey={(lane) => lane.name} columns={columns} whole />
         )}
       </Card>
       {open?.kind === "limit" && <Limit queue={open.queue} onClose={() => setOpen(null)} onDone={() => refresh("queues")} />}
@@ -83,15 +60,57 @@ export function Queues() {
   );
 }
 
+const lanesOf = (queues: readonly Queue[], series: readonly Series[]): Lane[] => {
+  const named = new Map(series.map((one) => [one.name, one]));
+  return queues.map((queue) => ({ ...queue, series: named.get(queue.name) }));
+};
+const completed = (lane: Lane) => lane.series?.completed.reduce((sum, n) => sum + n, 0) ?? 0;
+
+const column = columnsOf<Lane>();
+const columnsFor = (setOpen: (open: Open) => void) => column.columns([
+  column.accessor("name", { header: "Queue", meta: { className: "fill" }, cell: ({ row: { original: q } }) => <div className="row"><Link className="cell strong cut" href={jobsLink({ queue: q.name })}>{q.name}</Link>{q.paused && <Pill tone="warn">paused</Pill>}</div> }),
+  column.accessor(completed, { id: "spark", header: "Last 30 min", meta: { className: "tight wide-only" }, cell: ({ row }) => <Line lane={row.original} /> }),
+  column.accessor((q) => q.counts["queued"] ?? 0, { id: "queued", header: "Queued", meta: { className: "num" }, cell: ({ row }) => <Num n={row.original.counts["queued"]} /> }),
+  column.accessor((q) => q.oldest_age ?? undefined, { id: "age", header: "Oldest waiting", sortUndefined: "last", meta: { className: "num" }, cell: ({ row }) => <Age seconds={row.original.oldest_age} /> }),
+  column.accessor(WAITING, { id: "later", header: "Later", meta: { className: "num wide-only" }, cell: ({ row }) => <Num n={WAITING(row.original)} /> }),
+  column.accessor(BUSY, { id: "busy", header: "In work", meta: { className: "num" }, cell: ({ row }) => <Load queue={row.original} /> }),
+  column.accessor((q) => q.counts["dead_letter"] ?? 0, { id: "dead", header: "Dead", meta: { className: "num wide-only" }, cell: ({ row }) => <Dead queue={row.original} /> }),
+  column.accessor((q) => q.series?.mean_wait ?? undefined, { id: "wait", header: "Start delay", sortUndefined: "last", meta: { className: "num wide-only" }, cell: ({ row }) => length(row.original.series?.mean_wait) }),
+  column.accessor((q) => q.series?.mean_run ?? undefined, { id: "run", header: "Run time", sortUndefined: "last", meta: { className: "num wide-only" }, cell: ({ row }) => length(row.original.series?.mean_run) }),
+  column.display({ id: "ops", header: ACTIONS, meta: { className: "tight" }, cell: ({ row }) => <Deeds queue={row.original} setOpen={setOpen} /> }),
+]);
+
+function Deeds({ queue, setOpen }: { queue: Queue; setOpen: (open: Open) => void }) {
+  const refresh = useRefresh();
+  const { name, paused } = queue;
+  const turn = () =>
+    tell(
+      post(paused ? "/api/v1/queues/{name}/resume" : "/api/v1/queues/{name}/pause", { path: { name } }),
+      paused ? `${name} goes on` : `${name} is paused: what runs goes on, nothing new is taken`,
+    ).then(() => refresh("queues"));
+  return (
+    <div className="ops">
+      <Button needs={paused ? "post /api/v1/queues/{name}/resume" : "post /api/v1/queues/{name}/pause"} kind="tiny" icon={paused ? "play" : "pause"} onClick={() => void turn()} aria-label={`${paused ? "Resume" : "Pause"} ${name}`}>{paused ? "Resume" : "Pause"}</Button>
+      <Button needs="post /api/v1/queues/{name}/limit" kind="tiny" onClick={() => setOpen({ kind: "limit", queue })} aria-label={`Limit ${name}`}>Limit</Button>
+      <Button needs="delete /api/v1/queues/{name}/jobs" kind="tiny bare icon" icon="trash" label={`Delete what waits in ${name}`} onClick={() => setOpen({ kind: "purge", queue })} />
+    </div>
+  );
+}
+
+function Dead({ queue }: { queue: Queue }) {
+  const n = queue.counts["dead_letter"];
+  return n ? <Link className="link bad" href={jobsLink({ state: "dead_letter", queue: queue.name })}>{short(n)}</Link> : <Num n={0} />;
+}
+
 function refreshed(purged: number, refresh: (...keys: string[]) => void): number {
   refresh("queues", "jobs");
   return purged;
 }
 
-function Line({ series, name }: { series: Series | undefined; name: string }) {
+function Line({ lane }: { lane: Lane }) {
+  const { name, series } = lane;
   if (!series) return <span className="zero">–</span>;
-  const total = series.completed.reduce((sum, n) => sum + n, 0);
-  return <Spark values={series.completed} failed={series.failed} label={`${name}: ${total} completed in 30 minutes`} />;
+  return <Spark values={series.completed} failed={series.failed} label={`${name}: ${completed(lane)} completed in 30 minutes`} />;
 }
 
 function Load({ queue }: { queue: Queue }) {

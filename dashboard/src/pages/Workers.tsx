@@ -8,6 +8,7 @@ import { jobsLink, searchFor } from "../lib/search";
 import { Button, Dot, Meter, Pill, Segments, StateBadge } from "../ui/controls";
 import { Confirm } from "../ui/Dialog";
 import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
+import { columnsOf, Table } from "../ui/Table";
 import { Ago, Since, useNow } from "../ui/Time";
 import { toast } from "../ui/toast";
 import { Fleets } from "./Fleets";
@@ -80,26 +81,24 @@ function One({ worker, jobs, onAsk }: { worker: Worker; jobs: readonly Job[]; on
           <Fact name="Jobs"><Link className="link" href={jobsLink({ worker: worker.name })}>all of its jobs</Link></Fact>
         </div>
         {jobs.length > 0 && (
-          <div className="table-box">
-            <table className="table" aria-label={`Jobs on ${worker.name}`}>
-              <tbody>
-                {jobs.slice(0, 20).map((job) => (
-                  <tr key={job.id}>
-                    <td className="tight"><StateBadge state={job.state} /></td>
-                    <td className="tight"><Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link></td>
-                    <td className="fill">{job.progress !== null && <span className="row"><Meter share={job.progress} /><span className="soft cut">{percent(job.progress)} {job.progress_note}</span></span>}</td>
-                    <td className="num">{job.started_at && <Since at={job.started_at} />}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-            {jobs.length > 20 && <Link className="link small" href={`/jobs?q=${encodeURIComponent(searchFor({ worker: worker.name }))}`}>{jobs.length - 20} more</Link>}
+          <div>
+            <Table bare label={`Jobs on ${worker.name}`} rows={jobs.slice(0, SHOWN)} rowKey={(job) => job.id} columns={JOBS} />
+            {jobs.length > SHOWN && <Link className="link small" href={`/jobs?q=${encodeURIComponent(searchFor({ worker: worker.name }))}`}>{jobs.length - SHOWN} more</Link>}
           </div>
         )}
       </div>
     </Card>
   );
 }
+
+const SHOWN = 20;
+const column = columnsOf<Job>();
+const JOBS = column.columns([
+  column.display({ id: "state", header: "State", meta: { className: "tight" }, cell: ({ row }) => <StateBadge state={row.original.state} /> }),
+  column.display({ id: "task", header: "Task", meta: { className: "tight" }, cell: ({ row: { original: job } }) => <Link className="cell strong" href={`/jobs/${job.id}`}>{job.task}</Link> }),
+  column.display({ id: "progress", header: "Progress", meta: { className: "fill" }, cell: ({ row: { original: job } }) => job.progress !== null && <span className="row"><Meter share={job.progress} /><span className="soft cut">{percent(job.progress)} {job.progress_note}</span></span> }),
+  column.display({ id: "since", header: "In work for", meta: { className: "num" }, cell: ({ row: { original: job } }) => job.started_at && <Since at={job.started_at} /> }),
+]);
 
 function Fact({ name, children }: { name: string; children: React.ReactNode }) {
   return <div><div className="name faint small">{name}</div><div className="cut">{children}</div></div>;

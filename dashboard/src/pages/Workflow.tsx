@@ -13,7 +13,8 @@ import { between, count, length, percent, plural, tail, words } from "../lib/for
 import { jobsLink } from "../lib/search";
 import { Button, Meter, StateBadge } from "../ui/controls";
 import { Confirm } from "../ui/Dialog";
-import { Bones, Card, Failure, Page, Table, type Column } from "../ui/parts";
+import { Bones, Card, Failure, Page } from "../ui/parts";
+import { columnsOf, Table } from "../ui/Table";
 import { Since } from "../ui/Time";
 import { toast } from "../ui/toast";
 import { FlowState, StatesBar } from "./Workflows";
@@ -87,6 +88,7 @@ function Shown({ flow, cursor, onTurn }: { flow: Graph; cursor: string; onTurn: 
           rowKey={(one) => one.id}
           rowClass={(one) => (one.id === chosen ? "chosen" : "")}
           columns={COLUMNS}
+          whole={flow.nodes.length === flow.total}
         />
       </Card>
       {(cursor || flow.next_cursor) && <div className="row"><span className="grow" /><Button disabled={!cursor} onClick={() => onTurn("")}>Newest</Button><Button disabled={!flow.next_cursor} onClick={() => onTurn(flow.next_cursor ?? "")}>Older</Button></div>}
@@ -110,13 +112,19 @@ function Shown({ flow, cursor, onTurn }: { flow: Graph; cursor: string; onTurn: 
   );
 }
 
-const COLUMNS: readonly Column<Job>[] = [
-  { key: "state", head: "State", className: "tight", cell: (one) => <StateBadge state={one.state} /> },
-  { key: "node", head: "Node", className: "tight", cell: (one) => <Link className="cell strong" href={`/jobs/${one.id}`}>{one.node ?? tail(one.id)}</Link> },
-  { key: "task", head: "Task", className: "tight wide-only soft", cell: (one) => one.task },
-  { key: "what", head: "", className: "fill", cell: (one) => <div className="cut"><What job={one} /></div> },
-  { key: "ran", head: "Ran for", className: "num", cell: (one) => LEASED.includes(one.state) && one.started_at ? <Since at={one.started_at} /> : length(between(one.started_at, one.finished_at)) },
-];
+const column = columnsOf<Job>();
+const COLUMNS = column.columns([
+  column.accessor("state", { header: "State", meta: { className: "tight" }, cell: ({ row }) => <StateBadge state={row.original.state} /> }),
+  column.accessor((one) => one.node ?? one.id, { id: "node", header: "Node", meta: { className: "tight" }, cell: ({ row: { original: one } }) => <Link className="cell strong" href={`/jobs/${one.id}`}>{one.node ?? tail(one.id)}</Link> }),
+  column.accessor("task", { header: "Task", meta: { className: "tight wide-only soft" }, cell: ({ row }) => row.original.task }),
+  column.display({ id: "what", header: "", meta: { className: "fill" }, cell: ({ row }) => <div className="cut"><What job={row.original} /></div> }),
+  column.accessor((one) => between(one.started_at, one.finished_at) ?? undefined, { id: "ran", header: "Ran for", sortUndefined: "last", meta: { className: "num" }, cell: ({ row }) => <Ran job={row.original} /> }),
+]);
+
+function Ran({ job }: { job: Job }) {
+  if (LEASED.includes(job.state) && job.started_at) return <Since at={job.started_at} />;
+  return <>{length(between(job.started_at, job.finished_at))}</>;
+}
 
 function What({ job }: { job: Job }) {
   if (job.state === "blocked") return <span className="soft">waits for {plural(job.waiting_for, "parent")}</span>;

@@ -4,9 +4,10 @@ import { Link } from "wouter";
 import { get, type Schemas } from "../api/client";
 import { STATES } from "../generated/lifecycle";
 import { useParameter } from "../lib/address";
-import { between, count, length, tail, words } from "../lib/format";
+import { between, count, length, ms, tail, words } from "../lib/format";
 import { Button } from "../ui/controls";
-import { Bones, Card, Empty, Failure, Page, Table } from "../ui/parts";
+import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
+import { columnsOf, Table } from "../ui/Table";
 import { Ago, Since } from "../ui/Time";
 
 type Info = Schemas["WorkflowInfo"];
@@ -28,20 +29,7 @@ export function Workflows() {
         {list.isLoadingError ? <Failure error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Bones /> : flows.length === 0 ? (
           <Empty icon="workflows" title="No workflow yet"><code>flow = app.workflow("ingest"); flow.add(…); flow.submit()</code></Empty>
         ) : (
-          <Table
-            label="Workflows"
-            rows={flows}
-            rowKey={(flow) => flow.id}
-            columns={[
-              { key: "state", head: "State", className: "tight", cell: (f) => <FlowState state={f.state} /> },
-              { key: "name", head: "Workflow", className: "tight", cell: (f) => <Link className="cell strong" href={`/workflows/${f.id}`}>{f.name}</Link> },
-              { key: "id", head: "", className: "tight wide-only", cell: (f) => <span className="mono faint" title={f.id}>{tail(f.id)}</span> },
-              { key: "bar", head: "Jobs by state", className: "fill", cell: (f) => <StatesBar counts={f.counts} total={f.total} /> },
-              { key: "total", head: "Done", className: "num", cell: (f) => <>{count(f.counts["completed"] ?? 0)} / {count(f.total)}</> },
-              { key: "took", head: "Took", className: "num wide-only", cell: (f) => <Took flow={f} /> },
-              { key: "at", head: "Submitted", className: "num", cell: (f) => <Ago at={f.submitted_at} /> },
-            ]}
-          />
+          <Table label="Workflows" rows={flows} rowKey={(flow) => flow.id} columns={COLUMNS} whole={!cursor && list.data.next_cursor === null} />
         )}
       </Card>
       <div className="row">
@@ -52,6 +40,18 @@ export function Workflows() {
     </Page>
   );
 }
+
+const column = columnsOf<Info>();
+const COLUMNS = column.columns([
+  column.accessor("state", { header: "State", meta: { className: "tight" }, cell: ({ row }) => <FlowState state={row.original.state} /> }),
+  column.accessor("name", { header: "Workflow", meta: { className: "tight" }, cell: ({ row: { original: f } }) => <Link className="cell strong" href={`/workflows/${f.id}`}>{f.name}</Link> }),
+  column.display({ id: "id", header: "", meta: { className: "tight wide-only" }, cell: ({ row: { original: f } }) => <span className="mono faint" title={f.id}>{tail(f.id)}</span> }),
+  column.display({ id: "bar", header: "Jobs by state", meta: { className: "fill" }, cell: ({ row: { original: f } }) => <StatesBar counts={f.counts} total={f.total} /> }),
+  column.accessor((f) => (f.counts["completed"] ?? 0) / Math.max(1, f.total), { id: "done", header: "Done", meta: { className: "num" }, cell: ({ row: { original: f } }) => <>{count(f.counts["completed"] ?? 0)} / {count(f.total)}</> }),
+  // One that runs has taken longer than any of those that ended can be compared with.
+  column.accessor((f) => between(f.submitted_at, f.finished_at) ?? Number.POSITIVE_INFINITY, { id: "took", header: "Took", meta: { className: "num wide-only" }, cell: ({ row }) => <Took flow={row.original} /> }),
+  column.accessor((f) => ms(f.submitted_at), { id: "at", header: "Submitted", meta: { className: "num" }, cell: ({ row }) => <Ago at={row.original.submitted_at} /> }),
+]);
 
 export function FlowState({ state }: { state: string }) {
   return <span className={`state s-${FLOW_STATE[state] ?? "queued"}`}><i className="dot" />{words(state)}</span>;
