@@ -90,6 +90,21 @@ test("a narrow screen: nothing runs out of the page, the menu opens", async () =
   await narrow.close();
 });
 
+test("a page whose script cannot be had comes when it can, and the frame stays", async () => {
+  const cut = await Screen.open(browser, system);
+  await cut.page.route(/\/assets\/Workflow-.*\.js/, (route) => route.abort());
+  await cut.settle("/");
+  const refused = cut.page.waitForEvent("requestfailed");
+  await cut.page.evaluate((to) => history.pushState(null, "", to), screens.find((path) => path.startsWith("/workflows/")));
+  await refused;
+  await cut.page.getByRole("status", { name: "Loading" }).waitFor();
+  await cut.page.locator(".feed.live").waitFor();
+  await cut.page.unroute(/\/assets\/Workflow-.*\.js/);
+  await cut.page.locator(".react-flow__node").first().waitFor();
+  cut.fine("ERR_FAILED");
+  await cut.close();
+});
+
 test("palette, help, colours, holding the feed: by keys", async () => {
   await screen.settle("/");
   await page.keyboard.press("?");
@@ -129,7 +144,8 @@ test("with Tab alone everything is reached, has a name and shows where one is", 
     await page.keyboard.press("p");
     const wanted = await page.evaluate(() => {
       const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
-      const seen = all.filter((one) => !one.disabled && one.checkVisibility() && !one.closest("[inert]"));
+      // What is hidden from readers is no stop: forms are filled with it.
+      const seen = all.filter((one) => !one.disabled && one.checkVisibility() && !one.closest("[inert], [aria-hidden='true']"));
       for (const [n, one] of seen.entries()) one.dataset.stop = String(n);
       seen[0].focus();
       return seen.length;
@@ -159,6 +175,8 @@ test("with Tab alone everything is reached, has a name and shows where one is", 
 test("a job is submitted, found, opened and called off without a mouse", async () => {
   await screen.settle("/jobs");
   await page.keyboard.press("n");
+  // On a page that has only just come the dialog may have to be fetched.
+  await screen.dialog.waitFor();
   await page.keyboard.type("echo");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Control+a");

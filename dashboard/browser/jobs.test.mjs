@@ -147,6 +147,8 @@ test("jobs: bring a selection back at a rate", async () => {
 test("jobs: delete a selection, with the keyboard", async () => {
   await screen.open("/jobs?q=queue%3Amany");
   await screen.see("55 match");
+  // The count may come before the rows that the keys go through.
+  await page.locator("tbody tr").nth(1).waitFor();
   for (const key of ["j", "x", "j", "x"]) await page.keyboard.press(key);
   await screen.see("2 chosen");
   await screen.button("Delete", chosen()).click();
@@ -154,6 +156,23 @@ test("jobs: delete a selection, with the keyboard", async () => {
   await screen.confirm("Delete 2");
   await screen.see("2 jobs deleted");
   await screen.see("53 match");
+  screen.fine();
+});
+
+test("jobs: columns that nobody wants go, and stay away", async () => {
+  await screen.open("/jobs");
+  const head = (name) => page.getByRole("columnheader", { name, exact: true });
+  await head("Queue").waitFor();
+  await screen.button("Columns").click();
+  await page.getByRole("dialog", { name: "Columns" }).getByLabel("Queue").uncheck();
+  await head("Queue").waitFor({ state: "detached" });
+  await page.keyboard.press("Escape");
+  await page.reload();
+  await head("Priority").waitFor();
+  assert.equal(await head("Queue").count(), 0);
+  await screen.button("Columns").press("Enter");
+  await page.getByRole("checkbox", { name: "Queue" }).press("Space");
+  await head("Queue").waitFor();
   screen.fine();
 });
 

@@ -154,7 +154,7 @@ test("a key's name and its other fields are refused where they cannot be", async
 /** Words on buttons that do something; the rest looks, sorts, copies, folds. */
 const STATE = /^(blocked|scheduled|queued|assigned|running|retry queued|completed|dead letter|cancelled)[\d.kM]*$/;
 const DOES = /^(submit|duplicate|delete|cancel|retry|pause|resume|limit|run now|new |change|remove|drain|stop|declare|replay|drop|revoke|choose)/i;
-const LOOKS = /^(CLI|curl|copy|newer|older|newest|by cause|one by one|living|last day|next firings|15 min|\d+ h|all|clear|key:|api:|cli:|system|keeper|worker|\{|\[|zoom|fit view)/i;
+const LOOKS = /^(CLI|curl|copy|columns|newer|older|newest|by cause|one by one|living|last day|next firings|15 min|\d+ h|all|clear|key:|api:|cli:|system|keeper|worker|\{|\[|zoom|fit view)/i;
 
 test("a key that may only read sees no button that it cannot use", async () => {
   const { on, places, shown } = await walk(await system.makeKey("reader", "read"), "live");

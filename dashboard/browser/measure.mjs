@@ -72,8 +72,8 @@ const HOLDS = {
   },
   job: () => document.querySelector(".life") !== null,
   chosen: () => document.querySelector(".bulk") !== null,
-  palette: () => document.querySelector("dialog[open]") !== null,
-  queues: () => location.pathname === "/queues" && document.querySelectorAll(".table tbody tr").length > 3,
+  palette: () => document.querySelector("dialog[open], [role=dialog]") !== null,
+  queues: () => location.pathname === "/queues" && document.querySelectorAll("[aria-label=Queues] tbody tr").length > 3,
 };
 
 const when = (page, holds) => page.evaluate(`window.painted(${HOLDS[holds]})`);

@@ -71,8 +71,9 @@ export class Screen {
     await this.button(name, this.dialog).click();
   }
 
+  /** A form, or a question that wants an answer. */
   get dialog() {
-    return this.page.getByRole("dialog");
+    return this.page.getByRole("dialog").or(this.page.getByRole("alertdialog"));
   }
 
   see(text) {

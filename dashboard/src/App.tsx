@@ -1,5 +1,5 @@
 /** The frame around the pages: where one can go, whether the figures are fresh, and the keyboard. */
-import { lazy, Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
+import { Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 import { logOut, useMay, useMe } from "./api/session";
 import { isPaused, setPaused, start, useLive, type Feed, type Live } from "./api/live";
@@ -7,30 +7,55 @@ import { brief, short } from "./lib/format";
 import { PLACES } from "./lib/places";
 import { useShortcuts } from "./lib/shortcuts";
 import { applyTheme, savedTheme, type Theme } from "./lib/theme";
-import { Jobs } from "./pages/Jobs";
-import { JobPage } from "./pages/Job";
+import { ASKED, COMING } from "./pages/asked";
 import { Overview } from "./pages/Overview";
 import { Button } from "./ui/controls";
-import { Help } from "./ui/Help";
 import { Icon } from "./ui/Icon";
-import { Palette } from "./ui/Palette";
+import { fetchSoon, later } from "./ui/later";
 import { Bones, Empty, Page } from "./ui/parts";
-import { Toasts } from "./ui/toast";
 
-const Queues = lazy(() => import("./pages/Queues").then((m) => ({ default: m.Queues })));
-const Workers = lazy(() => import("./pages/Workers").then((m) => ({ default: m.Workers })));
-const Schedules = lazy(() => import("./pages/Schedules").then((m) => ({ default: m.Schedules })));
-const Workflows = lazy(() => import("./pages/Workflows").then((m) => ({ default: m.Workflows })));
-const WorkflowPage = lazy(() => import("./pages/Workflow").then((m) => ({ default: m.WorkflowPage })));
-const DeadLetters = lazy(() => import("./pages/DeadLetters").then((m) => ({ default: m.DeadLetters })));
-const Audit = lazy(() => import("./pages/Audit").then((m) => ({ default: m.Audit })));
-const Settings = lazy(() => import("./pages/Settings").then((m) => ({ default: m.Settings })));
+const Jobs = later(() => import("./pages/Jobs").then((m) => m.Jobs));
+const JobPage = later(() => import("./pages/Job").then((m) => m.JobPage));
+const Queues = later(() => import("./pages/Queues").then((m) => m.Queues));
+const Workers = later(() => import("./pages/Workers").then((m) => m.Workers));
+const Schedules = later(() => import("./pages/Schedules").then((m) => m.Schedules));
+const Workflows = later(() => import("./pages/Workflows").then((m) => m.Workflows));
+const WorkflowPage = later(() => import("./pages/Workflow").then((m) => m.WorkflowPage));
+const DeadLetters = later(() => import("./pages/DeadLetters").then((m) => m.DeadLetters));
+const Audit = later(() => import("./pages/Audit").then((m) => m.Audit));
+const Settings = later(() => import("./pages/Settings").then((m) => m.Settings));
+const Palette = later(() => import("./ui/Palette").then((m) => m.Palette));
+const Help = later(() => import("./ui/Help").then((m) => m.Help));
+const Toasts = later(() => import("./ui/Toasts").then((m) => m.Toasts));
 
+/** All but the graph of a workflow, which is as big as the rest together. */
+const SOON = [Jobs, JobPage, ...ASKED, Palette, Toasts, Queues, Workers, DeadLetters, Schedules, Workflows, Audit, Settings, Help];
+
+// A page that begins with jobs need not wait until the server has said who looks.
+if (/^\/jobs\/./.test(location.pathname)) void JobPage.fetch();
+else if (location.pathname === "/jobs") void Jobs.fetch();
+
+/** After this long the first page stands, and what is likely to be wanted next may be fetched. */
+const SETTLED = 600;
+
+/** Whether the first page stands; by then a click finds what it needs. */
+function useSettled(): boolean {
+  const [settled, setSettled] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      setSettled(true);
+      void fetchSoon(SOON);
+    }, SETTLED);
+    return () => clearTimeout(timer);
+  }, []);
+  return settled;
+}
 
 /** Follows nothing live itself: a frame a second must not draw the whole page again. */
 export function App() {
   const [theme, setTheme] = useTheme();
   const [open, setOpen] = useState<"help" | "palette" | null>(null);
+  const settled = useSettled();
   const [location, go] = useLocation();
   const may = useMay();
   const streams = may("get /api/v1/live");
@@ -72,9 +97,11 @@ export function App() {
           </Switch>}
         </Suspense>
       </main>
-      {open === "help" && <Help onClose={() => setOpen(null)} />}
-      {open === "palette" && <Palette onClose={() => setOpen(null)} />}
-      <Toasts />
+      <Suspense fallback={COMING}>
+        {open === "help" && <Help onClose={() => setOpen(null)} />}
+        {open === "palette" && <Palette onClose={() => setOpen(null)} />}
+      </Suspense>
+      <Suspense fallback={null}>{settled && <Toasts />}</Suspense>
     </div>
   );
 }

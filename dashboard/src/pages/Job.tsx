@@ -10,16 +10,14 @@ import { asCli, asCurl } from "../lib/commands";
 import { full, length, percent, plural, tail, time, words } from "../lib/format";
 import { jobsLink } from "../lib/search";
 import { Button, Copy, Meter, Pill, StateBadge } from "../ui/controls";
-import { Confirm } from "../ui/Dialog";
 import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
 import { Life } from "../ui/Life";
 import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
 import { Ago } from "../ui/Time";
 import { toast } from "../ui/toast";
+import { Asked, Confirm, RetryWith, Submit } from "./asked";
 import { Attempts } from "./Attempts";
-import { RetryWith } from "./RetryWith";
-import { Submit } from "./Submit";
 
 type Open = "cancel" | "retry" | "edit" | "duplicate" | "delete" | null;
 
@@ -63,7 +61,7 @@ function Shown({ job }: { job: Job }) {
           {(job.result !== null || job.state === "completed") && <Value title="Result" value={job.result} />}
         </div>
       </div>
-      <Dialogs job={job} open={open} close={() => setOpen(null)} />
+      <Asked><Dialogs job={job} open={open} close={() => setOpen(null)} /></Asked>
     </Page>
   );
 }

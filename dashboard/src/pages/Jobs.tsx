@@ -11,12 +11,13 @@ import { between, count, length, percent, short, tail, words } from "../lib/form
 import { terms, valuesOf, withValues } from "../lib/search";
 import { useShortcuts } from "../lib/shortcuts";
 import { Button, Meter, StateBadge } from "../ui/controls";
+import { ColumnMenu, useHidden, without } from "../ui/ColumnMenu";
 import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
 import { SearchBox } from "../ui/SearchBox";
 import { columnsOf, Table, type RowSelectionState } from "../ui/Table";
 import { Ago, Since } from "../ui/Time";
-import { Bulk, type Action, type Target } from "./Bulk";
-import { Submit } from "./Submit";
+import { Asked, Bulk, Submit } from "./asked";
+import type { Action, Target } from "./Bulk";
 
 const SIZE = 50;
 const NONE: RowSelectionState = {};
@@ -40,7 +41,8 @@ export function Jobs() {
   const row = useRows(jobs, (id) => choosing && setChosen(({ [id]: was, ...others }) => (was ? others : { ...others, [id]: true })), () => may("post /api/v1/jobs") && setSubmitting(true));
   const tenant = jobs.some((job) => job.tenant);
   // The column to choose with is for those who may do something with what they chose.
-  const visible = useMemo(() => ({ choose: choosing, tenant }), [choosing, tenant]);
+  const [hidden, turnColumn] = useHidden("stoker.jobs.hidden");
+  const visible = useMemo(() => ({ choose: choosing, tenant, ...without(hidden) }), [choosing, tenant, hidden]);
   const turn = (to: string, rest: string[]) => {
     setTrail(rest);
     setCursor(to);
@@ -51,6 +53,7 @@ export function Jobs() {
       sub={<Found q={q} />}
       actions={
         <>
+          <ColumnMenu columns={SPARED} hidden={hidden} onTurn={turnColumn} />
           <a className="button" href={address("/api/v1/jobs/export", {}, { q, format: "csv", limit: 10_000 })} download>CSV</a>
           <a className="button" href={address("/api/v1/jobs/export", {}, { q, format: "jsonl", limit: 10_000 })} download>JSON</a>
           <Button needs="post /api/v1/jobs" kind="primary" icon="plus" onClick={() => setSubmitting(true)}>Submit a job</Button>
@@ -94,8 +97,10 @@ export function Jobs() {
         <Button icon="left" disabled={!cursor} onClick={() => turn(trail.at(-1) ?? "", trail.slice(0, -1))}>Newer</Button>
         <Button disabled={!list.data?.next_cursor} onClick={() => turn(list.data?.next_cursor ?? "", [...trail, cursor])}>Older</Button>
       </div>
-      {bulk && <Bulk {...bulk} onClose={() => setBulk(null)} onDone={() => setChosen(NONE)} />}
-      {submitting && <Submit onClose={() => setSubmitting(false)} />}
+      <Asked>
+        {bulk && <Bulk {...bulk} onClose={() => setBulk(null)} onDone={() => setChosen(NONE)} />}
+        {submitting && <Submit onClose={() => setSubmitting(false)} />}
+      </Asked>
     </Page>
   );
 }
@@ -207,6 +212,9 @@ const COLUMNS = column.columns([
   column.display({ id: "ran", header: "Ran for", meta: { className: "num wide-only" }, cell: ({ row }) => <Ran job={row.original} /> }),
   column.display({ id: "submitted", header: "Submitted", meta: { className: "num" }, cell: ({ row }) => <Ago at={row.original.submitted_at} /> }),
 ]);
+
+/** Columns that one can do without. */
+const SPARED = [["queue", "Queue"], ["priority", "Priority"], ["tenant", "Tenant"], ["attempt", "Attempt"], ["ran", "Ran for"], ["submitted", "Submitted"]] as const;
 
 /** What is most worth knowing about a job in one line. */
 function What({ job }: { job: Job }) {

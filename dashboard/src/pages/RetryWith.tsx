@@ -29,7 +29,7 @@ export function RetryWith({ job, onClose, onDone }: { job: Job; onClose: () => v
       footer={<><Button onClick={onClose}>Back</Button><Button type="submit" kind="primary">Retry</Button></>}
     >
       <Field label="Payload">
-        {(id) => <textarea id={id} className="textarea" rows={12} spellCheck={false} data-autofocus="" value={payload} onChange={(event) => setPayload(event.target.value)} />}
+        {(field) => <textarea {...field} className="textarea" rows={12} spellCheck={false} data-autofocus="" value={payload} onChange={(event) => setPayload(event.target.value)} />}
       </Field>
       <TextField label="Reason" value={reason} onChange={setReason} hint="Goes into the audit trail." placeholder="Optional" />
       {job.workflow_id && (

@@ -9,6 +9,7 @@ import { Button, Field, Pill, Segments, TextField } from "../ui/controls";
 import { Confirm, Dialog } from "../ui/Dialog";
 import { Json } from "../ui/Json";
 import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
+import { SuggestField } from "../ui/SuggestField";
 import { Ago } from "../ui/Time";
 import { tell, toast } from "../ui/toast";
 
@@ -149,7 +150,7 @@ function Edit({ schedule, onClose }: { schedule?: Schedule; onClose: () => void 
     >
       <div className="fields">
         {!schedule && <TextField label="Name" value={name} onChange={setName} first required placeholder="nightly-report" />}
-        <TextField label="Task" value={task} onChange={setTask} list={tasks.map((one) => one.name)} required />
+        <SuggestField label="Task" value={task} onChange={setTask} known={tasks.map((one) => one.name)} required />
       </div>
       <div className="row">
         <Segments label="Kind of rule" value={kind} options={[["cron", "Cron"], ["interval", "Interval"]]} onChange={setKind} />
@@ -160,7 +161,7 @@ function Edit({ schedule, onClose }: { schedule?: Schedule; onClose: () => void 
         <TextField label="Timezone" value={zone} onChange={setZone} />
       </div>
       <Field label="Payload">
-        {(id) => <textarea id={id} className="textarea" rows={6} spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />}
+        {(field) => <textarea {...field} className="textarea" rows={6} spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />}
       </Field>
       {error && <p className="form-error" role="alert">{error}</p>}
     </Dialog>

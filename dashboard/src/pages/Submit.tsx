@@ -7,6 +7,7 @@ import { useMay } from "../api/session";
 import { PRIORITIES } from "../generated/lifecycle";
 import { Button, Field, TextField } from "../ui/controls";
 import { Dialog } from "../ui/Dialog";
+import { SuggestField } from "../ui/SuggestField";
 import { toast } from "../ui/toast";
 
 type Body = Partial<Schemas["SubmitBody"]>;
@@ -69,25 +70,25 @@ export function Submit({ from, onClose }: { from?: Job; onClose: () => void }) {
         </>
       }
     >
-      <TextField
+      <SuggestField
         label="Task"
         value={task}
         first
         required
-        list={tasks.map((one) => one.name)}
+        known={tasks.map((one) => one.name)}
         hint={known?.description}
         onChange={setTask}
       />
       <Field label="Payload" hint={<Parameters schema={known?.payload_schema} />}>
-        {(id) => (
-          <textarea id={id} className="textarea" rows={9} spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />
+        {(field) => (
+          <textarea {...field} className="textarea" rows={9} spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />
         )}
       </Field>
       <div className="fields">
-        <TextField label="Queue" value={queue} onChange={setQueue} list={queues.map((one) => one.name)} placeholder={known?.queue ?? "the task's own"} />
+        <SuggestField label="Queue" value={queue} onChange={setQueue} known={queues.map((one) => one.name)} placeholder={known?.queue ?? "the task's own"} />
         <Field label="Priority">
-          {(id) => (
-            <select id={id} className="select" value={priority} onChange={(event) => setPriority(event.target.value)}>
+          {(field) => (
+            <select {...field} className="select" value={priority} onChange={(event) => setPriority(event.target.value)}>
               {PRIORITIES.map((one) => <option key={one}>{one}</option>)}
             </select>
           )}

@@ -1,51 +1,54 @@
-/** Dialogs on the browser's own: it keeps the focus inside, closes on Escape, and dims the rest. */
-import { useEffect, useId, useRef, useState, type ReactNode } from "react";
+/** Dialogs: Base UI keeps the focus inside, hides the rest from readers, and gives the focus back. */
+import { AlertDialog } from "@base-ui/react/alert-dialog";
+import { Dialog as Plain } from "@base-ui/react/dialog";
+import { useRef, useState, type ReactNode } from "react";
 import { messageOf } from "../api/client";
 import { Button, TextField } from "./controls";
 
-export function Dialog(props: {
+interface Props {
   title: string;
   onClose: () => void;
   wide?: boolean;
+  /** It asks something that must be answered; readers are told so, and it is read to them at once. */
+  alert?: boolean;
   children: ReactNode;
   footer?: ReactNode;
   onSubmit?: () => void;
-}) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const title = useId();
-  useEffect(() => {
-    const element = dialog.current;
-    const before = document.activeElement;
-    if (element && !element.open) {
-      element.showModal();
-      element.querySelector<HTMLElement>("[data-autofocus]")?.focus();
-    }
-    // The browser gives the focus back to where it was when a dialog closes, not when it is removed.
-    return () => {
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
-    };
-  }, []);
+}
+
+export function Dialog(props: Props) {
+  const popup = useRef<HTMLDivElement>(null);
+  const close = (open: boolean) => {
+    if (!open) props.onClose();
+  };
+  const frame = (
+    <Plain.Portal>
+      <Plain.Backdrop className="backdrop" />
+      <Plain.Popup ref={popup} className={props.wide ? "dialog wide" : "dialog"} initialFocus={() => popup.current?.querySelector<HTMLElement>("[data-autofocus]") ?? true}>
+        <Frame {...props} />
+      </Plain.Popup>
+    </Plain.Portal>
+  );
+  if (props.alert) return <AlertDialog.Root open onOpenChange={close}>{frame}</AlertDialog.Root>;
+  // A click beside a form must not throw away what was typed.
+  return <Plain.Root open onOpenChange={close} disablePointerDismissal>{frame}</Plain.Root>;
+}
+
+function Frame({ title, children, footer, onSubmit }: Props) {
   return (
-    <dialog
-      ref={dialog}
-      aria-labelledby={title}
-      className={props.wide ? "wide" : ""}
-      onClose={props.onClose}
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        onSubmit?.();
+      }}
     >
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          props.onSubmit?.();
-        }}
-      >
-        <header>
-          <h2 id={title}>{props.title}</h2>
-          <Button icon="close" kind="bare" label="Close" onClick={props.onClose} />
-        </header>
-        <div className="content">{props.children}</div>
-        {props.footer && <footer>{props.footer}</footer>}
-      </form>
-    </dialog>
+      <header>
+        <Plain.Title>{title}</Plain.Title>
+        <Plain.Close render={<Button icon="close" kind="bare" label="Close" />} />
+      </header>
+      <div className="content">{children}</div>
+      {footer && <footer>{footer}</footer>}
+    </form>
   );
 }
 
@@ -77,6 +80,7 @@ export function Confirm(props: {
   };
   return (
     <Dialog
+      alert
       title={props.title}
       onClose={props.onClose}
       onSubmit={run}
@@ -89,7 +93,7 @@ export function Confirm(props: {
         </>
       }
     >
-      <div>{props.children}</div>
+      <Plain.Description render={<div />}>{props.children}</Plain.Description>
       {props.reason && (
         <TextField label="Reason" hint="Goes into the audit trail." value={reason} onChange={setReason} first placeholder="Optional" />
       )}

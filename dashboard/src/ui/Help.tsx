@@ -12,6 +12,7 @@ const KEYS: readonly [string, string][] = [
   ["p", "Hold or go on with live updates"],
   ["t", "Light, dark, system"],
   ["?", "This list"],
+  ["F6", "To the messages and back"],
   ["Esc", "Close"],
 ];
 

@@ -1,4 +1,5 @@
 /** One box that leads anywhere: pages, jobs by id, queues, tasks, workers, searches. */
+import { Autocomplete } from "@base-ui/react/autocomplete";
 import { useState } from "react";
 import { useLocation } from "wouter";
 import { PLACES } from "../lib/places";
@@ -21,51 +22,38 @@ const ID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/i;
 
 export function Palette({ onClose }: { onClose: () => void }) {
   const [text, setText] = useState("");
-  const [at, setAt] = useState(0);
   const [, go] = useLocation();
   const items = useItems(text.trim());
-  const chosen = Math.min(at, items.length - 1);
-  const open = (item: Item | undefined) => {
-    if (!item) return;
+  const open = (item: Item) => {
     onClose();
     go(item.path);
   };
   return (
-    <Dialog title="Go to" onClose={onClose} onSubmit={() => open(items[chosen])}>
+    <Dialog title="Go to" onClose={onClose}>
       <div className="palette">
-        <input
-          className="input"
-          role="combobox"
-          aria-expanded="true"
-          aria-controls="palette-list"
-          aria-activedescendant={items[chosen] ? `palette-${chosen}` : undefined}
-          aria-label="Page, queue, task, worker, job id or search"
-          placeholder="Page, queue, task, worker, job id or search"
-          data-autofocus=""
-          autoComplete="off"
+        <Autocomplete.Root
+          inline
+          open
+          items={items}
+          filter={null}
+          autoHighlight="always"
           value={text}
-          onChange={(event) => {
-            setText(event.target.value);
-            setAt(0);
+          itemToStringValue={(item: Item) => item.text}
+          onValueChange={(next, { reason }) => {
+            if (reason === "input-change") setText(next);
           }}
-          onKeyDown={(event) => {
-            if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-              event.preventDefault();
-              const step = event.key === "ArrowDown" ? 1 : -1;
-              setAt((chosen + step + items.length) % Math.max(1, items.length));
-            }
-          }}
-        />
-        <ul id="palette-list" tabIndex={-1} role="listbox" aria-label="Places">
-          {items.map((item, index) => (
-            // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the box above takes the keys
-            <li key={item.key} id={`palette-${index}`} role="option" aria-selected={index === chosen} onClick={() => open(item)}>
-              <Icon name={item.icon} />
-              <span className="cut">{item.text}</span>
-              <span className="why">{item.why}</span>
-            </li>
-          ))}
-        </ul>
+        >
+          <Autocomplete.Input className="input" aria-label="Page, queue, task, worker, job id or search" placeholder="Page, queue, task, worker, job id or search" data-autofocus="" />
+          <Autocomplete.List aria-label="Places">
+            {(item: Item) => (
+              <Autocomplete.Item key={item.key} value={item} onClick={() => open(item)}>
+                <Icon name={item.icon} />
+                <span className="cut">{item.text}</span>
+                <span className="why">{item.why}</span>
+              </Autocomplete.Item>
+            )}
+          </Autocomplete.List>
+        </Autocomplete.Root>
       </div>
     </Dialog>
   );

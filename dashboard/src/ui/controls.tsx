@@ -1,11 +1,11 @@
 /** Buttons, fields and the small things that stand in rows. */
-import { useId, useState, type ButtonHTMLAttributes, type ReactNode } from "react";
+import { useId, useState, type ComponentProps, type ReactNode } from "react";
 import { useMay, type Deed } from "../api/session";
 import type { State } from "../generated/lifecycle";
 import { words } from "../lib/format";
 import { Icon, type IconName } from "./Icon";
 
-interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
+interface ButtonProps extends ComponentProps<"button"> {
   icon?: IconName;
   kind?: string;
   /** For a button without text. */
@@ -61,13 +61,20 @@ export function Segments<T extends string>(props: {
   );
 }
 
-export function Field(props: { label: string; hint?: ReactNode; children: (id: string) => ReactNode }) {
+/** What a field hands to its input, so that a reader hears its name and its hint. */
+interface Wiring {
+  id: string;
+  "aria-describedby": string | undefined;
+}
+
+export function Field(props: { label: string; hint?: ReactNode; children: (wiring: Wiring) => ReactNode }) {
   const id = useId();
+  const hint = `${id}-hint`;
   return (
     <div className="field">
       <label className="label" htmlFor={id}>{props.label}</label>
-      {props.children(id)}
-      {props.hint && <span className="hint">{props.hint}</span>}
+      {props.children({ id, "aria-describedby": props.hint ? hint : undefined })}
+      {props.hint && <span className="hint" id={hint}>{props.hint}</span>}
     </div>
   );
 }
@@ -79,32 +86,24 @@ export function TextField(props: {
   hint?: ReactNode;
   placeholder?: string;
   type?: string;
-  list?: readonly string[];
   first?: boolean;
   required?: boolean;
 }) {
-  const list = useId();
   return (
     <Field label={props.label} hint={props.hint}>
-      {(id) => (
-        <>
-          <input
-            id={id}
-            className="input"
-            type={props.type ?? "text"}
-            value={props.value}
-            placeholder={props.placeholder}
-            required={props.required}
-            list={props.list ? list : undefined}
-            data-autofocus={props.first ? "" : undefined}
-            autoComplete="off"
-            spellCheck={false}
-            onChange={(event) => props.onChange(event.target.value)}
-          />
-          {props.list && (
-            <datalist id={list}>{props.list.map((one) => <option key={one}>{one}</option>)}</datalist>
-          )}
-        </>
+      {(field) => (
+        <input
+          {...field}
+          className="input"
+          type={props.type ?? "text"}
+          value={props.value}
+          placeholder={props.placeholder}
+          required={props.required}
+          data-autofocus={props.first ? "" : undefined}
+          autoComplete="off"
+          spellCheck={false}
+          onChange={(event) => props.onChange(event.target.value)}
+        />
       )}
     </Field>
   );

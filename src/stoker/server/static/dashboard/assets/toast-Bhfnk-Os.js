@@ -1,0 +1,1 @@
+import{a as e}from"./shim-Dkfn-diu.js";var t=[],n=null;function r(e,r=`good`){n?n({text:e,tone:r}):t.push({text:e,tone:r})}function i(e){n=e;for(let n of t.splice(0))e(n);return()=>{n=null}}async function a(t,n){try{return await t,r(n),!0}catch(t){return r(e(t),`bad`),!1}}export{a as n,r,i as t};
