@@ -98,7 +98,7 @@ export function Confirm(props: {
         <TextField label="Reason" hint="Goes into the audit trail." value={reason} onChange={setReason} first placeholder="Optional" />
       )}
       {props.typed !== undefined && (
-        <TextField label={`Type ${props.typed} to go on`} value={typed} onChange={setTyped} />
+        <TextField label={`Type ${props.typed} to go on`} value={typed} onChange={setTyped} first={!props.reason} />
       )}
       {error && <p className="form-error" role="alert">{error}</p>}
     </Dialog>
