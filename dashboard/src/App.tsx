@@ -1,5 +1,5 @@
 /** The frame around the pages: where one can go, whether the figures are fresh, and the keyboard. */
-import { Suspense, useCallback, useEffect, useState, type ReactNode } from "react";
+import { useCallback, useEffect, useState, type ReactNode } from "react";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 import { logOut, useMay, useMe } from "./api/session";
 import { isPaused, setPaused, start, useLive, type Feed, type Live } from "./api/live";
@@ -14,22 +14,23 @@ import { Icon } from "./ui/Icon";
 import { fetchSoon, later } from "./ui/later";
 import { Bones, Empty, Page } from "./ui/parts";
 
-const Jobs = later(() => import("./pages/Jobs").then((m) => m.Jobs));
-const JobPage = later(() => import("./pages/Job").then((m) => m.JobPage));
-const Queues = later(() => import("./pages/Queues").then((m) => m.Queues));
-const Workers = later(() => import("./pages/Workers").then((m) => m.Workers));
-const Schedules = later(() => import("./pages/Schedules").then((m) => m.Schedules));
-const Workflows = later(() => import("./pages/Workflows").then((m) => m.Workflows));
-const WorkflowPage = later(() => import("./pages/Workflow").then((m) => m.WorkflowPage));
-const DeadLetters = later(() => import("./pages/DeadLetters").then((m) => m.DeadLetters));
-const Audit = later(() => import("./pages/Audit").then((m) => m.Audit));
-const Settings = later(() => import("./pages/Settings").then((m) => m.Settings));
-const Palette = later(() => import("./ui/Palette").then((m) => m.Palette));
-const Help = later(() => import("./ui/Help").then((m) => m.Help));
+const BONES = <div className="page"><Bones /></div>;
+const Jobs = later(() => import("./pages/Jobs").then((m) => m.Jobs), BONES);
+const JobPage = later(() => import("./pages/Job").then((m) => m.JobPage), BONES);
+const Queues = later(() => import("./pages/Queues").then((m) => m.Queues), BONES);
+const Workers = later(() => import("./pages/Workers").then((m) => m.Workers), BONES);
+const Schedules = later(() => import("./pages/Schedules").then((m) => m.Schedules), BONES);
+const Workflows = later(() => import("./pages/Workflows").then((m) => m.Workflows), BONES);
+const WorkflowPage = later(() => import("./pages/Workflow").then((m) => m.WorkflowPage), BONES);
+const DeadLetters = later(() => import("./pages/DeadLetters").then((m) => m.DeadLetters), BONES);
+const Audit = later(() => import("./pages/Audit").then((m) => m.Audit), BONES);
+const Settings = later(() => import("./pages/Settings").then((m) => m.Settings), BONES);
+const Palette = later(() => import("./ui/Palette").then((m) => m.Palette), COMING);
+const Help = later(() => import("./ui/Help").then((m) => m.Help), COMING);
 const Toasts = later(() => import("./ui/Toasts").then((m) => m.Toasts));
 
 /** All but the graph of a workflow, which is as big as the rest together. */
-const SOON = [Jobs, JobPage, ...ASKED, Palette, Toasts, Queues, Workers, DeadLetters, Schedules, Workflows, Audit, Settings, Help];
+const SOON = [Palette, Jobs, JobPage, ...ASKED, Toasts, Queues, Workers, DeadLetters, Schedules, Workflows, Audit, Settings, Help];
 
 // A page that begins with jobs need not wait until the server has said who looks.
 if (/^\/jobs\/./.test(location.pathname)) void JobPage.fetch();
@@ -75,8 +76,8 @@ export function App() {
       <Side places={places} theme={theme} setTheme={setTheme} onSearch={() => setOpen("palette")} onHelp={() => setOpen("help")} />
       <main className="main" id="content" tabIndex={-1}>
         <FeedBanner />
-        <Suspense fallback={<div className="page"><Bones /></div>}>
-          {closed ? <Closed first={places[0]?.path} /> : <Switch>
+        {closed ? <Closed first={places[0]?.path} /> : (
+          <Switch>
             <Route path="/" component={Overview} />
             <Route path="/login"><Redirect to="/" replace /></Route>
             <Route path="/jobs" component={Jobs} />
@@ -94,14 +95,12 @@ export function App() {
                 <Empty title="This page does not exist"><Link className="link" href="/">To the overview</Link></Empty>
               </Page>
             </Route>
-          </Switch>}
-        </Suspense>
+          </Switch>
+        )}
       </main>
-      <Suspense fallback={COMING}>
-        {open === "help" && <Help onClose={() => setOpen(null)} />}
-        {open === "palette" && <Palette onClose={() => setOpen(null)} />}
-      </Suspense>
-      <Suspense fallback={null}>{settled && <Toasts />}</Suspense>
+      {open === "help" && <Help onClose={() => setOpen(null)} />}
+      {open === "palette" && <Palette onClose={() => setOpen(null)} />}
+      {settled && <Toasts />}
     </div>
   );
 }

@@ -5,9 +5,6 @@ const PAUSE = 900;
 /** A dialog, or the place of one that is being fetched: keys are for it. */
 const SPEAKS = "[role=dialog], [role=alertdialog], [data-coming]";
 
-/** One that React keeps for a page which is not shown any more says nothing. */
-const spoken = () => Array.from(document.querySelectorAll(SPEAKS)).some((one) => one.checkVisibility());
-
 const typing = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement &&
   (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) &&
@@ -28,7 +25,7 @@ export function useShortcuts(keys: Record<string, () => void>): void {
         run(latest.current[`mod+${event.key.toLowerCase()}`], event);
         return;
       }
-      if (typing(event.target) || spoken()) return;
+      if (typing(event.target) || document.querySelector(SPEAKS)) return;
       // The hand's time, not the page's: a busy page hears both keys late.
       const pair = event.timeStamp - at < PAUSE ? latest.current[`${before} ${event.key}`] : undefined;
       before = event.key;

@@ -16,7 +16,7 @@ import { Life } from "../ui/Life";
 import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
 import { Ago } from "../ui/Time";
 import { toast } from "../ui/toast";
-import { Asked, Confirm, RetryWith, Submit } from "./asked";
+import { Confirm, RetryWith, Submit } from "./asked";
 import { Attempts } from "./Attempts";
 
 type Open = "cancel" | "retry" | "edit" | "duplicate" | "delete" | null;
@@ -61,7 +61,7 @@ function Shown({ job }: { job: Job }) {
           {(job.result !== null || job.state === "completed") && <Value title="Result" value={job.result} />}
         </div>
       </div>
-      <Asked><Dialogs job={job} open={open} close={() => setOpen(null)} /></Asked>
+      <Dialogs job={job} open={open} close={() => setOpen(null)} />
     </Page>
   );
 }

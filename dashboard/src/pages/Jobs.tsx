@@ -16,7 +16,7 @@ import { Bones, Card, Empty, Failure, Page } from "../ui/parts";
 import { SearchBox } from "../ui/SearchBox";
 import { columnsOf, Table, type RowSelectionState } from "../ui/Table";
 import { Ago, Since } from "../ui/Time";
-import { Asked, Bulk, Submit } from "./asked";
+import { Bulk, Submit } from "./asked";
 import type { Action, Target } from "./Bulk";
 
 const SIZE = 50;
@@ -97,10 +97,8 @@ export function Jobs() {
         <Button icon="left" disabled={!cursor} onClick={() => turn(trail.at(-1) ?? "", trail.slice(0, -1))}>Newer</Button>
         <Button disabled={!list.data?.next_cursor} onClick={() => turn(list.data?.next_cursor ?? "", [...trail, cursor])}>Older</Button>
       </div>
-      <Asked>
-        {bulk && <Bulk {...bulk} onClose={() => setBulk(null)} onDone={() => setChosen(NONE)} />}
-        {submitting && <Submit onClose={() => setSubmitting(false)} />}
-      </Asked>
+      {bulk && <Bulk {...bulk} onClose={() => setBulk(null)} onDone={() => setChosen(NONE)} />}
+      {submitting && <Submit onClose={() => setSubmitting(false)} />}
     </Page>
   );
 }

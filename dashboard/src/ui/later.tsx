@@ -1,5 +1,5 @@
 /** Components that are fetched when they are wanted, or before. */
-import { lazy, useState, type ComponentType } from "react";
+import { useEffect, useState, type ComponentType, type ReactNode } from "react";
 
 const PAUSE = 1_000;
 const pause = () => new Promise((resume) => setTimeout(resume, PAUSE));
@@ -15,24 +15,32 @@ export async function fetchSoon(some: readonly { fetch: () => Promise<void> }[])
   }
 }
 
-/** One that was fetched before is there at once; React's own `lazy` shows what stands in for it first, even then. */
-export function later<Props extends object>(load: () => Promise<ComponentType<Props>>) {
+/**
+ * One that was fetched is there at once; another one as soon as it came, and `standIn` until then. React's own `lazy` shows
+ * its stand-in even for what is there already, and then for a third of a second.
+ */
+export function later<Props extends object>(load: () => Promise<ComponentType<Props>>, standIn: ReactNode = null) {
   let loaded: ComponentType<Props> | null = null;
   const get = async () => (loaded ??= await load());
-  const Lazy = lazy(async () => {
-    // A server that is away must not take with it what is on the screen: React would show nothing at all.
-    for (;;) {
-      try {
-        return { default: await get() };
-      } catch {
-        await pause();
-      }
-    }
-  });
   function Later(props: Props) {
-    // It stays what it began as: another type would be another component, and lose what was typed into it.
-    const [Shown] = useState<ComponentType<Props>>(() => loaded ?? Lazy);
-    return <Shown {...props} />;
+    const [Shown, setShown] = useState<ComponentType<Props> | null>(() => loaded);
+    useEffect(() => {
+      if (Shown) return undefined;
+      let wanted = true;
+      const bring = async () => {
+        const one = await get().catch(() => null);
+        if (one && wanted) setShown(() => one);
+        if (one || !wanted) return;
+        // A server that is away must not take with it what is on the screen.
+        await pause();
+        await bring();
+      };
+      void bring();
+      return () => {
+        wanted = false;
+      };
+    }, [Shown]);
+    return Shown ? <Shown {...props} /> : standIn;
   }
   /** Get it before it is wanted; where that fails, it is got when it is. */
   const fetch = async () => {
