@@ -23,6 +23,9 @@ from tests.workers_c.scripted import (
     scripted,
 )
 
+MANY = 600
+"""Outcomes that are worth a request of their own."""
+
 
 async def test_an_exchange_without_an_answer_is_repeated_to_the_byte(tmp_path: Path) -> None:
     async with scripted() as gateway:
@@ -226,9 +229,9 @@ async def test_much_that_ends_while_an_exchange_is_away_is_handed_in_beside_it(
 ) -> None:
     async with _with_many_away(tmp_path, _take) as (gateway, _, aside):
         await gateway.is_handed("last")
-    assert len(aside[0][1]["params"]["settlements"]) >= 256
+    assert len(aside[0][1]["params"]["settlements"]) >= MANY
     ids = [s["id"] for s in gateway.settlements()]
-    assert len(ids) == len(set(ids)) == 302, "nothing is handed in twice"
+    assert len(ids) == len(set(ids)) == MANY + 52, "nothing is handed in twice"
 
 
 @pytest.mark.parametrize("fate", ["refused", "lost"])
@@ -243,7 +246,7 @@ async def test_what_is_not_taken_beside_an_exchange_goes_with_the_next_one(
     repeated = [json.dumps(p) for p in gateway.of("exchange") if p["nonce"] == nonce]
     assert repeated == repeated[:1] * (2 if fate == "lost" else 1)
     ids = [s["id"] for s in gateway.settlements() if s["id"] != "first"]
-    assert len(set(ids)) == 301
+    assert len(set(ids)) == MANY + 51
     assert all(ids.count(job_id) == 1 + (job_id in told) for job_id in ids)
 
 
@@ -263,13 +266,13 @@ def _hang_up(guest: Guest, _: Said) -> None:
 async def _with_many_away(
     tmp_path: Path, hear: Answer
 ) -> AsyncIterator[tuple[Gateway, list[tuple[Guest, Said]], list[tuple[Guest, Said]]]]:
-    """Let 300 jobs be called off while the exchange that told of another one is away.
+    """Let many jobs be called off while the exchange that told of another one is away.
 
     Yields what is away, and what came beside it, to which ``hear`` answers; then the exchange is
     answered too, and the last job comes.
     """
     async with scripted() as gateway:
-        many = [lease(f"j{number}", "trial.patient") for number in range(300)]
+        many = [lease(f"j{number}", "trial.patient") for number in range(MANY + 50)]
         gateway.leases += [lease("first"), *many]
         away: list[tuple[Guest, Said]] = []
         aside: list[tuple[Guest, Said]] = []
@@ -293,7 +296,7 @@ async def _with_many_away(
 
         gateway.answers |= {"exchange": exchange, "beat": beat}
         async with c_worker(
-            tmp_path, gateway.url, "--concurrency", "301", "--beat", "50ms"
+            tmp_path, gateway.url, "--concurrency", str(MANY + 51), "--beat", "50ms"
         ) as worker:
             yield gateway, away, aside
             assert await worker.drain() == 0

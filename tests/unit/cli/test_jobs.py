@@ -76,15 +76,17 @@ def test_show_prints_payload_attempts_log_and_traceback(line: Line) -> None:
 
 def test_show_tells_the_error_of_a_job_that_ended_well_from_one_that_did_not(line: Line) -> None:
     [buried] = line.bury()
-    assert re.search(r"^error +OSError: no such host", line("jobs", "show", buried).stdout, re.M)
+    assert re.search(
+        r"^error +OSError: no such host", line("jobs", "show", buried).stdout, re.MULTILINE
+    )
     line("jobs", "retry", buried)
     error = ErrorInfo(code="task_error", type="OSError", message="not yet", traceback="Trace\n")
     line.end(line.lease(), Outcome.FAILED, error=error, retry_in=0.0)
     line.end(line.lease(), Outcome.COMPLETED, result=b"1")
     text = line("jobs", "show", buried).stdout
     assert "completed" in text
-    assert re.search(r"^last error +OSError: not yet", text, re.M)
-    assert not re.search(r"^error ", text, re.M)
+    assert re.search(r"^last error +OSError: not yet", text, re.MULTILINE)
+    assert not re.search(r"^error ", text, re.MULTILINE)
     assert "Traceback of the last error" in text
 
 

@@ -3,7 +3,7 @@
 #include "clock.h"
 
 enum {
-    MANY = 256 /* outcomes that are worth a request of their own */
+    MANY = 600 /* outcomes that are worth a request of their own */
 };
 
 void settling_free(settling *s)
