@@ -250,6 +250,26 @@ async def test_what_is_not_taken_beside_an_exchange_goes_with_the_next_one(
     assert all(ids.count(job_id) == 1 + (job_id in told) for job_id in ids)
 
 
+async def test_what_a_dead_session_handed_in_may_be_answered_late(tmp_path: Path) -> None:
+    late: list[tuple[Guest, Said]] = []
+
+    def die(guest: Guest, request: Said) -> bytes:
+        late.append((guest, request))
+        return error(away[0][1]["id"], "lease_lost")
+
+    async with _with_many_away(tmp_path, die, both=False) as found:
+        gateway, away, _ = found
+        await wait_until(lambda: _sessions(gateway) == 2, "a new session begins")
+        guest, request = late[0]
+        guest.writer.write(_take(guest, request))
+        await gateway.is_handed("last")
+    assert len(gateway.guests) == 1
+
+
+def _sessions(gateway: Gateway) -> int:
+    return len({params["session"]["id"] for params in gateway.of("beat")})
+
+
 def _take(_: Guest, request: Said) -> bytes:
     return ok(request, {"settled": ["ok"] * len(request["params"]["settlements"]), "leased": []})
 
@@ -264,12 +284,12 @@ def _hang_up(guest: Guest, _: Said) -> None:
 
 @asynccontextmanager
 async def _with_many_away(
-    tmp_path: Path, hear: Answer
+    tmp_path: Path, hear: Answer, *, both: bool = True
 ) -> AsyncIterator[tuple[Gateway, list[tuple[Guest, Said]], list[tuple[Guest, Said]]]]:
     """Let many jobs be called off while the exchange that told of another one is away.
 
     Yields what is away, and what came beside it, to which ``hear`` answers; then the exchange is
-    answered too, and the last job comes.
+    answered too, unless ``hear`` does both, and the last job comes.
     """
     async with scripted() as gateway:
         many = [lease(f"j{number}", "trial.patient") for number in range(MANY + 50)]
@@ -288,7 +308,7 @@ async def _with_many_away(
             aside.append((guest, request))
             gateway.leases.append(lease("last"))
             heard = hear(guest, request)
-            return heard and heard + (gateway.usual(*away[0]) or b"")
+            return heard and heard + ((both and gateway.usual(*away[0])) or b"")
 
         def beat(guest: Guest, request: Said) -> bytes | None:
             cancel = [job["id"] for job in many] if away else []

@@ -50,6 +50,8 @@ void settling_take(settling *s, batch *from, const char *session_id)
 bool settling_answered(settling *s, const json_doc *doc, const response *found)
 {
     exchange_reply reply;
+    if (!batch_is_begun(&s->away))
+        return true; /* of a session that was dropped meanwhile */
     if (found->ok < 0) {
         put_back(s);
         return true;
