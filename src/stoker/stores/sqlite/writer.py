@@ -241,9 +241,9 @@ class Writer:
             if command.take():
                 answer = group.add(command)
                 answer[1:] = self._run_one(transaction, command)
-            worked = self._clock.monotonic() - began
-            if worked > min(_LONGEST_GROUP, each * len(group.answers)):
-                return
+                worked = self._clock.monotonic() - began
+                if worked > min(_LONGEST_GROUP, each * len(group.answers)):
+                    return
             try:
                 command = self._inbox.get_nowait()
             except queue.Empty:
