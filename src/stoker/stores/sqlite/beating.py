@@ -1,6 +1,6 @@
 """Sessions: their heartbeats, their goodbyes, and what is asked of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -74,7 +74,7 @@ def beat(
     spec: SessionSpec,
     told: Sequence[HeldJob],
     ttl: float,
-    given: Mapping[str, Pick],
+    given: dict[str, Pick],
 ) -> BeatReply:
     """See `Store.beat`; ``given`` is the handle's own memory of leases."""
     found = tx.value(_FIND, spec.id)
@@ -180,15 +180,14 @@ def _renew(tx: Transaction, session: _Session, spec: SessionSpec, ttl: float, ac
 
 
 def _keep_starts(
-    tx: Transaction, mine: Sequence[tuple[HeldJob, _Look]], given: Mapping[str, Pick]
+    tx: Transaction, mine: Sequence[tuple[HeldJob, _Look]], given: dict[str, Pick]
 ) -> None:
     begun: dict[int, float] = {}
     for job, look in mine:
         if job.ran_for is None or look.seq is None:
             continue
-        pick = given.get(job.id)
-        if pick is not None:
-            pick.plain = False
+        # Its row knows more than the lease said, from now on.
+        given.pop(job.id, None)
         if look.state == ASSIGNED and look.seq not in begun:
             begun[look.seq] = tx.now - job.ran_for
             tx.books.changed.append(job.id)

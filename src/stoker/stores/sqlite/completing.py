@@ -14,7 +14,7 @@ from stoker.core.lifecycle import LEASED, Event, State, move
 from stoker.stores.sqlite.ending import cascade
 from stoker.stores.sqlite.leasing import Pick
 from stoker.stores.sqlite.phrases import ASSIGNED, COMPLETED, HAS_CHILDREN, phrase
-from stoker.stores.sqlite.transaction import Transaction
+from stoker.stores.sqlite.transaction import Again, Transaction
 
 _COMPLETE = phrase("""
     UPDATE jobs SET
@@ -47,10 +47,14 @@ class Look(msgspec.Struct, array_like=True, gc=False):
     workflow_id: str | None
 
 
-def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> bool:
-    """Complete jobs whose leases this handle gave; all of them or, answering False, none."""
+def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> None:
+    """Complete jobs whose leases this handle gave.
+
+    Raises:
+        Again: Not all are as they were leased.
+    """
     if not done:
-        return True
+        return
     now = tx.now
     rows = [
         (
@@ -62,22 +66,28 @@ def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> 
         )
         for pick, told in done
     ]
-    tx.db.execute("SAVEPOINT given")
     if tx.run_rows(_COMPLETE_CHILDLESS, rows, now) != len(rows):
-        tx.db.execute("ROLLBACK TO given; RELEASE given")
-        return False
-    tx.db.execute("RELEASE given")
+        raise Again
     sums = _Sums()
-    kinds: dict[tuple[str, int, str], list[tuple[Pick, Settlement]]] = {}
-    for one in done:
-        pick = one[0]
-        kinds.setdefault((pick.queue, pick.priority, pick.task), []).append(one)
-    for kind, same in kinds.items():
+    for kind, same in _kinds(done):
         waits = [pick.leased_at - pick.due_at for pick, _ in same]
         sums.add_all(kind, waits, [told.ran_for for _, told in same if told.ran_for is not None])
     sums.write(tx)
     tx.books.changed += [told.id for _, told in done]
-    return True
+
+
+def _kinds(
+    done: Sequence[tuple[Pick, Settlement]],
+) -> Iterable[tuple[tuple[str, int, str], Sequence[tuple[Pick, Settlement]]]]:
+    """Return them by queue, priority and task."""
+    kinds = {(pick.queue, pick.priority, pick.task) for pick, _ in done}
+    if len(kinds) == 1:
+        return [(kinds.pop(), done)]
+    groups: dict[tuple[str, int, str], list[tuple[Pick, Settlement]]] = {kind: [] for kind in kinds}
+    for one in done:
+        pick = one[0]
+        groups[pick.queue, pick.priority, pick.task].append(one)
+    return groups.items()
 
 
 def complete(tx: Transaction, done: Sequence[tuple[Look, Settlement]]) -> None:

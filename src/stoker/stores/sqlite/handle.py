@@ -44,7 +44,8 @@ class Handle:
         self.idle_nonces: dict[str, str] = {}
         """See `exchanging.exchange`."""
         self.given: dict[str, Pick] = {}
-        """Leases that this handle gave, by the ids of their jobs: a memory, no authority."""
+        """Leases that this handle gave and that end plainly, by the ids of their jobs: a memory, no
+        authority."""
         self.reader = Reader(opened.reading[0], path)
         self._watcher = Reader(opened.reading[1], path)
         self.bell = Bell(path, self._watcher, clock)
@@ -68,8 +69,7 @@ class Handle:
         """Keep leases that went out, to settle them without a second look."""
         if len(self.given) >= _REMEMBERED:
             self.given.clear()
-        for pick in picks:
-            self.given[pick.id] = pick
+        self.given.update([(pick.id, pick) for pick in picks if pick.is_plain])
 
     async def close(self) -> None:
         """Finish what is under way and let go of the file."""

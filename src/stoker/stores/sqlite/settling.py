@@ -52,7 +52,6 @@ def settle(
         pick = take(told.id, None)
         if (
             pick is not None
-            and pick.plain
             and told.outcome is completed
             and pick.epoch == told.epoch
             and pick.nonce == told.nonce
@@ -63,8 +62,7 @@ def settle(
             quick.append((pick, told))
         else:
             rest.append(place)
-    if not complete_given(tx, quick):
-        rest = list(range(len(settlements)))
+    complete_given(tx, quick)
     if rest:
         told_late = _settle_slowly(tx, [settlements[place] for place in rest], actor)
         for place, answer in zip(rest, told_late, strict=True):

@@ -167,7 +167,7 @@ class SQLiteStore:
                 given=given,
             )
         )
-        if done.leases is not None:
+        if done.leases is not None and not done.leases.again:
             handle.remember(done.leases.picks)
         return done.shown()
 

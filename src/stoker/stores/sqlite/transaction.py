@@ -177,12 +177,24 @@ class Ledger:
         self.changed += other.changed
 
 
+class Again(Exception):
+    """A command that trusted a memory, now forgotten, has to be undone and run again."""
+
+
 class Transaction:
     """One open transaction. ``now`` is the moment of the present command."""
 
-    def __init__(self, db: apsw.Connection, clock: Clock) -> None:
-        """Work on a connection inside ``BEGIN IMMEDIATE``."""
+    def __init__(self, db: apsw.Connection, clock: Clock, *, fresh: bool = False) -> None:
+        """Work on a connection inside ``BEGIN IMMEDIATE``.
+
+        Args:
+            db: The connection.
+            clock: For the moment of each command.
+            fresh: Nothing happened yet in the transaction. Then its first command is undone by
+                undoing all of it, and needs no savepoint, which would copy each page it writes.
+        """
         self.db = db
+        self._fresh = fresh
         self.clock = clock
         self.now = clock.now()
         self.books = Ledger()
@@ -194,16 +206,22 @@ class Transaction:
         """Begin a command."""
         self.now = self.clock.now()
         self.books = Ledger()
-        self.db.execute("SAVEPOINT command")
+        if not self._fresh:
+            self.db.execute("SAVEPOINT command")
 
     def keep(self) -> None:
         """End a command that succeeded."""
-        self.db.execute("RELEASE command")
+        if not self._fresh:
+            self.db.execute("RELEASE command")
+        self._fresh = False
         self.total.add(self.books)
 
     def undo(self) -> None:
         """End a command that failed, as if it had never begun."""
-        self.db.execute("ROLLBACK TO command; RELEASE command")
+        if self._fresh:
+            self.db.execute("ROLLBACK; BEGIN IMMEDIATE")
+        else:
+            self.db.execute("ROLLBACK TO command; RELEASE command")
 
     def run(self, statement: str, *arguments: Any) -> int:
         """Carry out a statement; return how many rows it changed."""

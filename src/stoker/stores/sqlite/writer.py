@@ -26,7 +26,7 @@ from stoker.core.clock import Clock
 from stoker.core.errors import NotOpen, Unavailable
 from stoker.stores.sqlite.faults import translate
 from stoker.stores.sqlite.lock import WriteLock
-from stoker.stores.sqlite.transaction import Ledger, Transaction
+from stoker.stores.sqlite.transaction import Again, Ledger, Transaction
 
 T = TypeVar("T")
 PATIENCE = 30.0
@@ -212,7 +212,7 @@ class Writer:
     def _commit(self, group: "_Group") -> Ledger | None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(self._db, self._clock)
+            transaction = Transaction(self._db, self._clock, fresh=True)
             self._run_all(transaction, group)
             transaction.write_books()
         except apsw.Error as error:
@@ -256,7 +256,12 @@ class Writer:
     def _run_one(self, transaction: Transaction, command: Command) -> tuple[Any, bool]:
         transaction.begin()
         try:
-            result = command.work(transaction)
+            try:
+                result = command.work(transaction)
+            except Again:
+                transaction.undo()
+                transaction.begin()
+                result = command.work(transaction)
         except apsw.Error as error:
             if not self._db.in_transaction:
                 raise  # SQLite undid the whole transaction: nobody of the group was served.

@@ -15,7 +15,7 @@ from stoker.core.retry import RetryPolicy
 from stoker.core.spread import BOUNDS
 from stoker.core.store import Store
 from stoker.testing.clock import FakeClock
-from stoker.testing.conformance.hand import Hand
+from stoker.testing.conformance.hand import Hand, settlement
 from stoker.testing.conformance.settling import line
 from stoker.testing.conformance.suite import StoreSuite
 
@@ -228,6 +228,21 @@ class Counting(StoreSuite):
         assert (done.queue, done.task, done.count) == ("post", "mail", 2)
         assert done.waited == pytest.approx(10.0)
         assert done.ran == pytest.approx(4.0)
+
+    async def test_an_exchange_that_is_repeated_does_not_change_how_long_its_jobs_waited(
+        self, hand: Hand
+    ) -> None:
+        await hand.put_many(2)
+        hand.clock.advance(4.0)
+        await hand.lease(2, nonce="once")
+        hand.clock.advance(3.0)
+        leases = await hand.lease(2, nonce="once")
+        await hand.exchange(
+            *(settlement(lease, Outcome.COMPLETED, ran_for=1.0) for lease in leases)
+        )
+        counts = await hand.store.counts(window=3_600)
+        [done] = [a for a in counts.activity if a.outcome == "completed"]
+        assert (done.count, done.waited, done.ran) == (2, pytest.approx(8.0), pytest.approx(2.0))
 
     async def test_how_long_attempts_took_is_counted_by_classes(self, hand: Hand) -> None:
         for waited, ran in ((4.0, 1.5), (4.0, 2.5), (0.0, 0.0)):

@@ -107,14 +107,24 @@ async def test_leasing_goes_by_the_index_of_ready_jobs(
 ) -> None:
     watched = watch(many)
     queues = {"default": 5, "mail": 5, "none": 5, "more": 5}
-    got = await many.exchange("s", [], queues=queues, want=9, nonce="x", aged=2, ids=["j1", "j2"])
+    got = await many.exchange("s", [], queues=queues, want=9, nonce="x", aged=2, ids=["j1", "j7"])
     again = await many.exchange("s", [], queues=queues, want=9, nonce="x")
     assert len(got.leased) == len(again.leased) == 9
     assert watched.scans() == []
     assert watched.uses("jobs_ready (queue=? AND priority=?)")
     assert watched.uses("jobs_leased (session=?)")
-    lease = next(s for s in watched.plans if s.startswith("UPDATE jobs SET state = 3"))
-    assert "INTEGER PRIMARY KEY" in watched.plans[lease]
+    lease = next(s for s in watched.plans if "SET state = 3" in s)
+    assert "INTEGER PRIMARY KEY (rowid=?)" in watched.plans[lease]
+
+
+async def test_leasing_rows_side_by_side_walks_along_them(many: SQLiteStore) -> None:
+    await many.submit([JobSpec(id=f"row{n}", task="work", queue="row") for n in range(5)])
+    watched = watch(many)
+    got = await many.exchange("s", [], queues={"row": 5}, want=5, nonce="x")
+    assert len(got.leased) == 5
+    assert watched.scans() == []
+    lease = next(s for s in watched.plans if "SET state = 3" in s)
+    assert "INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in watched.plans[lease]
 
 
 async def test_settling_goes_by_the_primary_keys(many: SQLiteStore, fake_clock: FakeClock) -> None:

@@ -204,10 +204,53 @@ async def test_a_commit_that_breaks_leaves_the_outcome_open(store: SQLiteStore) 
 
 
 async def test_an_input_output_error_before_the_commit_did_nothing(store: SQLiteStore) -> None:
-    make_faulty(store).faults["SAVEPOINT command"] = apsw.IOError("disk I/O error")
-    with pytest.raises(Unavailable):
-        await store.submit([job("a")])
-    assert await store.get(["a"]) == [None]
+    faulty = make_faulty(store)
+    go = hold_up(store)
+    # Before the second command of the group.
+    faulty.faults["SAVEPOINT command"] = apsw.IOError("disk I/O error")
+    tasks = [asyncio.ensure_future(store.submit([job(name)])) for name in "ab"]  # noqa: TID251
+    await asyncio.sleep(0)
+    go()
+    for task in tasks:
+        with pytest.raises(Unavailable):
+            await task
+    assert faulty.faults == {}
+    assert await store.get(["a", "b"]) == [None, None]
+
+
+async def test_a_first_command_that_fails_is_undone_and_its_neighbours_are_kept(
+    store: SQLiteStore,
+) -> None:
+    faulty = make_faulty(store)
+    go = hold_up(store)
+    faulty.faults["SELECT coalesce(max(seq), 0) FROM jobs"] = ZeroDivisionError("a defect")
+    tasks = [asyncio.ensure_future(store.submit([job(name)])) for name in "abc"]  # noqa: TID251
+    await asyncio.sleep(0)
+    go()
+    with pytest.raises(ZeroDivisionError):
+        await tasks[0]
+    assert [answer.created for task in tasks[1:] for answer in await task] == [True, True]
+    found = await store.get(["a", "b", "c"])
+    assert [job and job.id for job in found] == [None, "b", "c"]
+
+
+async def test_a_transaction_that_cannot_be_begun_again_did_nothing(store: SQLiteStore) -> None:
+    faulty = make_faulty(store)
+    go = hold_up(store)
+    faulty.faults["SELECT coalesce(max(seq), 0) FROM jobs"] = ZeroDivisionError("a defect")
+    faulty.faults["ROLLBACK; BEGIN IMMEDIATE"] = apsw.BusyError("busy")
+    tasks = [asyncio.ensure_future(store.submit([job(name)])) for name in "ab"]  # noqa: TID251
+    await asyncio.sleep(0)
+    go()
+    for place, task in enumerate(tasks):
+        if place:
+            await task
+        else:
+            with pytest.raises(Unavailable, match="nothing was written"):
+                await task
+    assert faulty.faults == {}
+    found = await store.get(["a", "b"])
+    assert [job and job.id for job in found] == [None, "b"]
 
 
 async def test_a_defect_in_the_books_fails_its_commit_and_not_the_next(
