@@ -56,6 +56,7 @@ typedef struct attempt {
     bool refused; /* the store refused its settlement once; this one is a small failure */
     bool is_child; /* it runs in a process */
     struct told *told; /* owned: what a beat that is under way said of it, or NULL */
+    long place; /* among those that run */
     int slot;   /* of its child process; -1: none */
     /* How it is settled; `result` and the error are those of `ending`. */
     const char *outcome;

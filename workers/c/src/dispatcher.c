@@ -160,15 +160,29 @@ void dispatcher_give_back(dispatcher *d, lease *taken, double leased_at)
     end_unstarted(d, take(d, taken, leased_at), "released");
 }
 
+static void enter(dispatcher *d, attempt *a)
+{
+    a->place = d->running++;
+    d->runs[a->place] = a;
+}
+
+/* The last one takes its place: whoever walks along them and may end some begins at the end. */
+static void leave(dispatcher *d, const attempt *a)
+{
+    attempt *last = d->runs[--d->running];
+    d->runs[a->place] = last;
+    last->place = a->place;
+}
+
 static void start(dispatcher *d, attempt *a)
 {
-    d->running++;
+    enter(d, a);
     attempt_begin(a, now_monotonic());
     if (a->is_child) {
         uint64_t own = a->task->task.memory_limit;
         crew_run(d->crew, a, own > 0 ? own : d->options->memory);
     } else if (!pool_run(d->pool, a)) {
-        d->running--;
+        leave(d, a);
         put_off(d, a, "no_executor", "", "the system gives this worker no thread");
     }
 }
@@ -185,8 +199,7 @@ void dispatcher_fill(dispatcher *d)
         else
             start(d, a);
     }
-    for (attempt *a = queue_pop(&d->buffer); a != NULL; a = queue_pop(&d->buffer))
-        queue_push(&blocked, a);
+    queue_append(&blocked, &d->buffer);
     d->buffer = blocked;
 }
 
@@ -197,7 +210,7 @@ void dispatcher_done(dispatcher *d, attempt *a)
         attempt_free(a);
         return;
     }
-    d->running--;
+    leave(d, a);
     d->finished++;
     a->ended_at = now_monotonic();
     d->has_news = true;
@@ -334,6 +347,8 @@ static void give_up(dispatcher *d, attempt *a)
              "is replaced when its other jobs have ended",
              a->lease.id, a->lease.task);
     hold(d, other);
+    other->place = a->place;
+    d->runs[other->place] = other;
     ending_set_error(&other->ending, END_GIVEN_UP, NULL, NULL, NULL);
     other->state = ATTEMPT_RUNNING;
     dispatcher_done(d, other);
@@ -372,15 +387,13 @@ static void limit(dispatcher *d, attempt *a, double now)
 bool dispatcher_tick(dispatcher *d, double now)
 {
     bool news = false;
-    attempt *next = NULL;
-    for (attempt *a = d->all; a != NULL; a = next) {
-        next = a->next;
-        if (a->state != ATTEMPT_RUNNING)
-            continue;
+    for (long i = d->running - 1; i >= 0; i--) {
+        attempt *a = d->runs[i];
         news = news || atomic_load(&a->news.fresh) || (!a->shown && now - a->started > SOON);
         limit(d, a, now);
     }
-    if (d->buffer.count > 0)
+    /* The first one in it is the oldest. */
+    if (d->buffer.count > 0 && d->buffer.first->leased_at < now - STALE)
         release_buffer(d, now - STALE);
     return news;
 }

@@ -29,11 +29,12 @@ typedef struct dispatcher {
     const registry *tasks;
     pool *pool;
     crew *crew;
-    attempt *all; /* every attempt but those that are stuck */
+    attempt *all;   /* every attempt but those that are stuck */
+    attempt **runs; /* those in a slot, `running` of them; owned, room for all slots */
     attempt_queue buffer;
     attempt_queue outbox;
-    long running; /* those in a slot */
-    long stuck;   /* threads that hang in a job that was given up */
+    long running;
+    long stuck; /* threads that hang in a job that was given up */
     uint64_t finished;
     uint64_t refused; /* settlements that came too late */
     bool closing;

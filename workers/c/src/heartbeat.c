@@ -99,9 +99,11 @@ static void watch(heartbeat *h, double now)
     buffer params = {0};
     if (now < h->watch_at || connection_is_asking(h->connection, ASK_WATCH))
         return;
-    for (attempt *a = h->dispatcher->all; a != NULL && count < MOST_WATCHED; a = a->next)
-        if (a->state == ATTEMPT_RUNNING && a->shown && !a->lost)
+    for (long i = 0; i < h->dispatcher->running && count < MOST_WATCHED; i++) {
+        const attempt *a = h->dispatcher->runs[i];
+        if (a->shown && !a->lost)
             ids[count++] = a->lease.id;
+    }
     if (count == 0)
         return;
     say_wait(&params, (names){0}, (names){.items = ids, .count = count}, LISTEN_EVERY / 4);
@@ -125,8 +127,8 @@ static void fence_if_late(heartbeat *h, double now)
 
 static bool any_shown(const heartbeat *h)
 {
-    for (const attempt *a = h->dispatcher->all; a != NULL; a = a->next)
-        if (a->state == ATTEMPT_RUNNING && a->shown)
+    for (long i = 0; i < h->dispatcher->running; i++)
+        if (h->dispatcher->runs[i]->shown)
             return true;
     return false;
 }

@@ -338,6 +338,7 @@ static bool start_parts(stoker_worker *w)
     /* Its children run as the same user, and could read the token in its environment under /proc. */
     prctl(PR_SET_DUMPABLE, 0);
     w->dispatcher.options = &w->options;
+    w->dispatcher.runs = must_allocate((size_t)w->options.concurrency * sizeof(attempt *));
     w->dispatcher.tasks = w->tasks;
     w->dispatcher.crew = crew_new(&w->zygote, on_child_done, w);
     w->looks = must_allocate((FIXED_LOOKS + crew_most_looks(w->dispatcher.crew)) *
@@ -392,6 +393,7 @@ static void end_parts(stoker_worker *w)
     zygote_stop(&w->zygote);
     if (w->dispatcher.pool != NULL)
         pool_close(w->dispatcher.pool);
+    free(w->dispatcher.runs);
     if (w->signals > 0)
         close(w->signals);
 }
