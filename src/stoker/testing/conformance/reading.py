@@ -242,7 +242,8 @@ class Counting(StoreSuite):
         )
         counts = await hand.store.counts(window=3_600)
         [done] = [a for a in counts.activity if a.outcome == "completed"]
-        assert (done.count, done.waited, done.ran) == (2, pytest.approx(8.0), pytest.approx(2.0))
+        assert done.count == 2
+        assert (done.waited, done.ran) == pytest.approx((8.0, 2.0))
 
     async def test_how_long_attempts_took_is_counted_by_classes(self, hand: Hand) -> None:
         for waited, ran in ((4.0, 1.5), (4.0, 2.5), (0.0, 0.0)):
