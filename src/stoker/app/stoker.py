@@ -435,10 +435,14 @@ class Stoker:
         return self._standard.get(name) if name in self._standard else None
 
     async def aknown_tasks(self) -> tuple[str, ...]:
-        """Return the names of all tasks known here or announced by the workers of the store."""
+        """Return the names of all tasks known here or announced by the workers of the store.
+
+        Those declared here stand first, standard ones last.
+        """
         self.find_task("")
-        here = set(self.registry) | set(self._standard or ())
-        return tuple(sorted(here | await self._refresh_announced()))
+        mine, standard = set(self.registry), set(self._standard or ())
+        names = mine | standard | await self._refresh_announced()
+        return tuple(sorted(names, key=lambda n: (n not in mine, n in standard, n)))
 
     # The store
 

@@ -9,7 +9,7 @@ import difflib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -280,9 +280,12 @@ class Registry:
         return tuple(sorted(self._tasks))
 
 
-def unknown_task(name: object, known: Any) -> UnknownTask:
-    """Make the error for a name that nobody knows, with the nearest known names."""
-    names = sorted(known)
+def unknown_task(name: object, known: Iterable[str]) -> UnknownTask:
+    """Make the error for a name that nobody knows, with the nearest known names.
+
+    If none is near, it lists the first of those that are known, in the order given.
+    """
+    names = list(dict.fromkeys(known))
     near = difflib.get_close_matches(str(name), names, n=3)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else _listing(names)
     return UnknownTask(

@@ -176,6 +176,13 @@ class TestSubmitting:
             await app.asubmit("video.proces", {})
         assert caught.value.code == "unknown_task"
 
+    async def test_who_names_no_task_is_told_the_own_ones_first(self, app: Stoker) -> None:
+        spec = SessionSpec(id="s", name="w", tasks=("elsewhere", "checksum"))
+        await app.arun(lambda store: store.beat(spec, [], ttl=30))
+        app.task("zebra")(lambda: 1)
+        with pytest.raises(UnknownTask, match=r"known are .*zebra, elsewhere, analysis\.batch, "):
+            await app.asubmit("qqq", {})
+
     async def test_a_task_that_a_worker_announced_is_known_by_name(self, app: Stoker) -> None:
         spec = SessionSpec(id="s", name="w", tasks=("elsewhere",))
         await app.arun(lambda store: store.beat(spec, [], ttl=30))

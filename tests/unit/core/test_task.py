@@ -366,3 +366,6 @@ def test_an_unknown_task_is_answered_with_the_nearest_names() -> None:
     assert caught.value.details["suggestions"] == ["video.process"]
     with pytest.raises(UnknownTask, match=r"known are video\.process"):
         registry.get("zzz")
+    registry.add(task(process), alias="audio")
+    with pytest.raises(UnknownTask, match=r"known are video\.process, audio$"):
+        registry.get("zzz")

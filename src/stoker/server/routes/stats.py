@@ -57,7 +57,7 @@ async def get_scaling(
 async def list_tasks(request: Request) -> Response:
     """List the tasks that jobs may name, with the JSON Schema of their payloads."""
     caller = Caller(request)
-    names = await caller.app.aknown_tasks()
+    names = sorted(await caller.app.aknown_tasks())
     return reply(TaskList([_task(caller.app, name) for name in names]))
 
 
