@@ -40,7 +40,7 @@ from stoker.core.job import (
 from stoker.core.records import CatchUp, Counts, JobQuery, QueueInfo, ScheduleSpec
 from stoker.core.retry import RetryPolicy
 from stoker.core.store import Store
-from stoker.core.task import Registry, Task, TaskOptions, unknown_task
+from stoker.core.task import Registry, Task, TaskOptions, own_first, unknown_task
 from stoker.keeper.schedules import make_schedule
 from stoker.settings import Settings, load
 from stoker.tasks import register
@@ -435,14 +435,10 @@ class Stoker:
         return self._standard.get(name) if name in self._standard else None
 
     async def aknown_tasks(self) -> tuple[str, ...]:
-        """Return the names of all tasks known here or announced by the workers of the store.
-
-        Those declared here stand first, standard ones last.
-        """
+        """Return the tasks known here or announced by workers: own ones first, standard last."""
         self.find_task("")
-        mine, standard = set(self.registry), set(self._standard or ())
-        names = mine | standard | await self._refresh_announced()
-        return tuple(sorted(names, key=lambda n: (n not in mine, n in standard, n)))
+        announced = await self._refresh_announced()
+        return own_first(self.registry, announced, self._standard or ())
 
     # The store
 

@@ -280,6 +280,14 @@ class Registry:
         return tuple(sorted(self._tasks))
 
 
+def own_first(
+    own: Iterable[str], announced: Iterable[str], standard: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the names of tasks: own ones, those that only workers know, standard ones."""
+    last = sorted(standard)
+    return tuple(dict.fromkeys([*sorted(own), *sorted(set(announced) - set(last)), *last]))
+
+
 def unknown_task(name: object, known: Iterable[str]) -> UnknownTask:
     """Make the error for a name that nobody knows, with the nearest known names.
 
