@@ -293,7 +293,7 @@ def unknown_task(name: object, known: Iterable[str]) -> UnknownTask:
 
     If none is near, it lists the first of those that are known, in the order given.
     """
-    names = list(dict.fromkeys(known))
+    names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else _listing(names)
     return UnknownTask(

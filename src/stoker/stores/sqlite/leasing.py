@@ -30,8 +30,8 @@ _OFTEN = (
 _RARELY = """
     j.soft_timeout, j.failed, j.lost, j.retry, j.links, j.tenant, j.workflow_id, j.headers,
     j.cancel_requested"""
-# What most jobs do not have is left out where it is missing: SQLite writes a job in two thirds of
-# the time, and a `Pick` has the same defaults.
+# What most jobs do not have is left out where it is missing, for each value costs SQLite a write
+# into the text; a `Pick` has the same defaults.
 _PICKS = f"""
     SELECT json_group_array(
         CASE WHEN coalesce(j.soft_timeout, j.retry, j.tenant, j.workflow_id, j.headers,

@@ -256,12 +256,7 @@ class Writer:
     def _run_one(self, transaction: Transaction, command: Command) -> tuple[Any, bool]:
         transaction.begin()
         try:
-            try:
-                result = command.work(transaction)
-            except Again:
-                transaction.undo()
-                transaction.begin()
-                result = command.work(transaction)
+            result = _work(transaction, command)
         except apsw.Error as error:
             if not self._db.in_transaction:
                 raise  # SQLite undid the whole transaction: nobody of the group was served.
@@ -297,6 +292,14 @@ class _Group:
             self.add(self.first)
         for answer in self.answers:
             answer[1:] = fault, False
+
+
+def _work(transaction: Transaction, command: Command) -> Any:
+    with contextlib.suppress(Again):
+        return command.work(transaction)
+    transaction.undo()
+    transaction.begin()
+    return command.work(transaction)
 
 
 def _hand_over(answers: list[Answer]) -> None:
