@@ -10,6 +10,12 @@ import psycopg
 from tests.servers.postgres import PASSWORD, Postgres, shared_server
 from tests.servers.server import Server
 
+_LEFT_BEHIND = """
+    SELECT pg_listening_channels(), NULL
+    UNION ALL SELECT name, statement FROM pg_prepared_statements
+    UNION ALL SELECT name, setting FROM pg_settings
+              WHERE source = 'session' AND name <> 'application_name'"""
+
 
 class PgBouncer(Server):
     """A pooler before a server."""
@@ -37,6 +43,9 @@ class PgBouncer(Server):
             f"auth_type = scram-sha-256\nauth_file = {self.folder}/users.txt\n"
             f"pool_mode = {pool_mode}\nmax_client_conn = 500\ndefault_pool_size = {connections}\n"
             "ignore_startup_parameters = extra_float_digits\n"
+            # It asks before it uses a connection again, each time: whatever lets its answer reach
+            # a client shows at once, not after half a minute without work.
+            "server_check_delay = 0\n"
         )
 
     def command(self) -> list[str]:
@@ -49,16 +58,24 @@ class PgBouncer(Server):
     def is_ready(self) -> bool:
         """See `Server.is_ready`."""
         with contextlib.suppress(psycopg.Error):
-            psycopg.connect(
-                host="127.0.0.1",
-                port=self.port,
-                user="stoker",
-                password=PASSWORD,
-                dbname="postgres",
-                connect_timeout=5,
-            ).close()
+            self._connect().close()
             return True
         return False
+
+    def _connect(self) -> psycopg.Connection[tuple[str, str | None]]:
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="stoker",
+            password=PASSWORD,
+            dbname="postgres",
+            connect_timeout=5,
+        )
+
+    def left_behind(self) -> list[tuple[str, str | None]]:
+        """Return what a connection to the server, of one that is there, was told for good."""
+        with self._connect() as line:
+            return line.execute(_LEFT_BEHIND, prepare=False).fetchall()
 
     def url(self, schema: str = "stoker") -> str:
         """Return the URL of a store in a schema of the server behind."""

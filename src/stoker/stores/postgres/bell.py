@@ -98,12 +98,16 @@ class Bell:
         self._queues: set[str] = set()
         self._ids: set[int] = set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to listen, before anybody waits.
 
-        What happens between the call of `wait` and its first look can only be heard.
+        What happens between the call of `wait` and its first look can only be heard. Where nobody
+        may listen (see `pooling`) a first look must at least not have to connect first.
         """
-        self._ear.start()
+        if self._address.prepare:
+            self._ear.start()
+        else:
+            await self._look(Waiter((), ()), ())
 
     def announce(self, queues: Iterable[str], ids: Iterable[str]) -> None:
         """Tell everybody what a commit changed."""

@@ -1,9 +1,9 @@
 """The connection that hears notifications, and whether it does.
 
-Behind a pooler that gives each transaction another server connection nothing ever arrives, without
-an error. So whoever listens sends himself a message first, and now and then again; while that does
-not arrive in time, `Ear.hears` is false, and a new connection is tried later. The same finds a
-connection that died without a word.
+A connection can be deaf without an error: it died without a word, or something between passes no
+notifications. So whoever listens sends himself a message first, and now and then again; while that
+does not arrive in time, `Ear.hears` is false, and a new connection is tried later. Where each
+transaction gets another connection nobody may listen at all: see `pooling`.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ import psycopg
 
 from stoker.core.errors import StokerError
 from stoker.stores.postgres.address import Address
-from stoker.stores.postgres.lines import Connection, connect, cut
+from stoker.stores.postgres.lines import connect, cut
+from stoker.stores.postgres.pooling import Connection
 
 PROBE_WITHIN = 5.0
 """Seconds that a message to oneself may take."""

@@ -15,7 +15,8 @@ from stoker.stores.postgres import schema
 from stoker.stores.postgres.address import Address, parse
 from stoker.stores.postgres.ear import Ear
 from stoker.stores.postgres.judging import Facts, Rights, judge
-from stoker.stores.postgres.lines import Connection, Lines
+from stoker.stores.postgres.lines import Lines
+from stoker.stores.postgres.pooling import Connection, is_shared
 
 HEARS_WITHIN = 3.0
 """Seconds that a message to oneself may take before LISTEN counts as deaf."""
@@ -97,15 +98,27 @@ async def examine(url: str, *, clock: Clock, processes: int) -> list[Finding]:
         StokerError: The server cannot be reached, or does not let us in.
     """
     address = parse(url)
-    lines = Lines(address, clock.random)
+    shared = await _is_shared(address, clock)
+    careful = msgspec.structs.replace(address, prepare=address.prepare and not shared)
+    lines = Lines(careful, clock.random)
     try:
         facts, rights, layout, skew = await lines.use(lambda line: _look(line, address, clock))
-        hears = await _hears(address, lines)
+        facts = msgspec.structs.replace(facts, shared=shared)
+        hears = careful.prepare and await _hears(address, lines)
     finally:
         await lines.close()
     return judge(
         facts, rights, layout, address=address, skew=skew, hears=hears, processes=processes
     )
+
+
+async def _is_shared(address: Address, clock: Clock) -> bool:
+    """Whether a pooler gives each transaction another connection, which is to be left as it is."""
+    lines = Lines(msgspec.structs.replace(address, prepare=False), clock.random)
+    try:
+        return await lines.use(lambda line: is_shared(line, address))
+    finally:
+        await lines.close()
 
 
 async def _look(
@@ -147,7 +160,7 @@ async def _ask(line: Connection, statement: str, *parameters: str) -> bytes:
 
 
 async def _hears(address: Address, lines: Lines) -> bool:
-    """Whether a message reaches whoever listens: behind some poolers none ever does."""
+    """Whether a message reaches whoever listens: what is between may pass none."""
     heard = asyncio.Event()
 
     async def say(message: str) -> None:

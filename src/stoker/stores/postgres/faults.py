@@ -19,9 +19,9 @@ from stoker.core.errors import (
     StoreFull,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
 from stoker.stores.postgres.address import Address
+from stoker.stores.postgres.pooling import undeclared
 
 
 class GraphRefusedError(Exception):
@@ -194,11 +194,7 @@ def _known(state: str, text: str, address: Address) -> StokerError | None:
     if state in _DAMAGED:
         return BackendError(f"{where} found damaged data: {text}", url=address.url)
     if state in _FORGOTTEN:
-        return Unsupported(
-            f"{where} is behind a pooler that gives each transaction another connection ({text}); "
-            "nothing was written. Say so in the store's URL: add prepare=off to its options",
-            url=address.url,
-        )
+        return undeclared(address)
     return None
 
 

@@ -70,7 +70,7 @@ class Handle:
         )
         for lines in (self._writing, self._reading, self._watching):
             lines.opening = False
-        self.bell.start()
+        await self.bell.start()
         [[identity]] = await self.read(_IDENTITY)
         return msgspec.structs.replace(info, id=identity)
 

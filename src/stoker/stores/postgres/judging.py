@@ -66,6 +66,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which the oldest transaction has been open."""
     pooled: bool = False
     """The process that serves us is another one than the one we were connected to."""
+    shared: bool = False
+    """The next transaction is served by another one again."""
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,19 +243,25 @@ def _permissions(facts: Facts, rights: Rights) -> Iterator[Finding]:
 
 def _pooler(facts: Facts, address: Address, *, hears: bool) -> Iterator[Finding]:
     between = "a pooler is between" if facts.pooled else "no pooler is between"
-    if facts.pooled and not hears and address.prepare:
+    if facts.shared and address.prepare:
         yield problem(
             "pooler",
             found=f"{between}, and gives each transaction another connection",
-            risk="prepared statements and settings of a connection end up at somebody else's",
+            risk="no store can be opened: what one client sets or prepares would end up at another",
             fix="add ?prepare=off to the URL, or use pool_mode = session",
         )
     elif not hears:
+        deaf = (
+            "what LISTEN should hear does not arrive"
+            if address.prepare
+            else "nobody listens, because the URL says prepare=off"
+        )
         yield note(
             "notifications",
-            found=f"{between}, and what LISTEN should hear does not arrive",
+            found=f"{between}, and {deaf}",
             risk="an idle worker finds a job a fifth of a second later; nothing is lost",
-            fix="a URL of the server itself for workers, or pool_mode = session",
+            fix="a URL of the server itself for workers, or pool_mode = session, without "
+            "prepare=off",
         )
     else:
         yield ok("notifications", found=f"LISTEN hears; {between}")

@@ -23,9 +23,9 @@ from psycopg.rows import TupleRow
 from stoker.core.errors import NotOpen, StokerError, Unavailable
 from stoker.stores.postgres.address import Address
 from stoker.stores.postgres.faults import AGAIN, cannot_connect, graph_refused, lost, translate
+from stoker.stores.postgres.pooling import Connection, dial, refuse_shared
 
 T = TypeVar("T")
-Connection = psycopg.AsyncConnection[TupleRow]
 Rows = list[TupleRow]
 
 _TRIES = 12
@@ -194,17 +194,15 @@ async def connect(address: Address, *, opening: bool = False) -> Connection:
 
     Raises:
         InvalidConfig: The server refuses it for good, and the store is being opened.
+        Unsupported: A pooler is between that the URL does not tell of, seen while it is opened.
         Unavailable: It did not come about in time.
     """
     try:
         async with asyncio.timeout(address.timeout):
-            line = await psycopg.AsyncConnection.connect(
-                address.conninfo,
-                autocommit=True,
-                prepare_threshold=1 if address.prepare else None,
-                cursor_factory=psycopg.AsyncRawCursor,
-            )
+            line = await dial(address)
             try:
+                if opening:
+                    await refuse_shared(line, address)
                 await _set_up(line, address)
             except BaseException:
                 await _discard(line)

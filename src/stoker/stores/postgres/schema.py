@@ -14,7 +14,8 @@ from psycopg.rows import TupleRow
 from stoker.core.errors import NotAStore, SchemaMismatch, Unsupported
 from stoker.core.records import Migration, SchemaStatus
 from stoker.stores.postgres.address import Address
-from stoker.stores.postgres.lines import Connection, Lines
+from stoker.stores.postgres.lines import Lines
+from stoker.stores.postgres.pooling import Connection
 
 _LOOK = """
     SELECT to_regclass($1) IS NOT NULL,

@@ -172,12 +172,14 @@ async def test_a_role_with_few_connections_is_told(
 
 
 async def test_a_pooler_by_transaction_is_seen_and_told_how_to_be_used(server: Postgres) -> None:
-    pooler = PgBouncer(server, pool_mode="transaction")
+    pooler = PgBouncer(server, pool_mode="transaction", connections=1)
     try:
         pooler.start()
+        untold = pooler.left_behind()
         url = server.url().replace(f":{server.port}/", f":{pooler.port}/")
         found = await look(url)
         careful = await look(f"{url}&prepare=off")
+        assert pooler.left_behind() == untold
     finally:
         pooler.close()
     assert found["pooler"].verdict == "problem"
