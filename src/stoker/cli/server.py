@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from stoker.cli import collector
+from stoker.cli import interpreter
 from stoker.cli.shell import Shell, common
 from stoker.core.errors import MissingExtra
 from stoker.settings import masked
@@ -149,7 +149,7 @@ async def _run(shell: Shell, *, insecure: bool, keeper: bool) -> None:
                 started=_announce(app, gateway),
             )
 
-    with on_stop(stop.set), collector.seldom():
+    with on_stop(stop.set), interpreter.serving():
         async with app:
             await app.arun(work)
     logger.info("server ended")
@@ -161,7 +161,7 @@ def _announce(app: "Stoker", gateway: "Listener | None") -> "Callable[[Listener]
     def announce(listener: "Listener") -> None:
         logger.info("server listens on %s, store %s", listener.url, masked(app.settings.store))
         ready()
-        collector.spare()
+        interpreter.spare()
         if gateway is not None:
             logger.info("remote workers come in at %s", gateway.url)
 

@@ -22,10 +22,11 @@ import msgspec
 from stoker.core.clock import Clock
 from stoker.core.errors import StokerError
 from stoker.stores.sqlite.doorbell import Doorbell, names_in
+from stoker.stores.sqlite.ledger import Ledger
 from stoker.stores.sqlite.phrases import phrase
 from stoker.stores.sqlite.reader import Reader
 from stoker.stores.sqlite.records import Marks, marks_of
-from stoker.stores.sqlite.transaction import Ledger, to_json
+from stoker.stores.sqlite.transaction import to_json
 
 TICK = 0.1
 """Seconds between two looks at the file's version."""

@@ -1,10 +1,10 @@
 """Attempts that ended well: the fast path of nearly all settlements.
 
 One statement writes them all, with the fence in it. What the books need besides is known from the
-lease, if this handle gave it (`complete_given`), else from a look at the rows (`complete`).
+lease, if this handle gave it (`plain`), else from a look at the rows (`complete`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,14 +13,15 @@ from stoker.core.job import Outcome, Settlement
 from stoker.core.lifecycle import LEASED, Event, State, move
 from stoker.stores.sqlite.ending import cascade
 from stoker.stores.sqlite.leasing import Pick
+from stoker.stores.sqlite.ledger import Spread, spread
 from stoker.stores.sqlite.phrases import ASSIGNED, COMPLETED, HAS_CHILDREN, phrase
-from stoker.stores.sqlite.transaction import Again, Transaction
+from stoker.stores.sqlite.transaction import LONGEST_TEXT, Again, Transaction, to_json
 
 _COMPLETE = phrase("""
     UPDATE jobs SET
-        state = 6, result = s.value ->> 3, started_at = coalesce(started_at, s.value ->> 4),
-        finished_at = ?, deadline_at = NULL
-    FROM jsonb_each(?) AS s
+        state = 6, result = s.value ->> 3, finished_at = ?1, deadline_at = NULL,
+        started_at = coalesce(started_at, ?1 - (s.value ->> 4))
+    FROM jsonb_each(?2) AS s
     WHERE jobs.seq = s.value ->> 0 AND jobs.epoch = s.value ->> 1 AND jobs.nonce = s.value ->> 2
       AND jobs.{leased}""")
 # A child may have been submitted since the lease was given: then this is not the place.
@@ -47,33 +48,70 @@ class Look(msgspec.Struct, array_like=True, gc=False):
     workflow_id: str | None
 
 
-def complete_given(tx: Transaction, done: Sequence[tuple[Pick, Settlement]]) -> None:
+class Sum(msgspec.Struct, gc=False):
+    """Completed attempts of one queue, priority and task."""
+
+    queue: str
+    priority: int
+    task: str
+    n: int
+    waited: float
+    """Seconds, of all together."""
+    ran: float
+    """Seconds, of all together."""
+    spread: Spread
+
+    def write(self, tx: Transaction) -> None:
+        """Bring them into the books."""
+        tx.tally(self.queue, self.priority, ASSIGNED, None, -self.n)
+        tx.tally(self.queue, self.priority, COMPLETED, None, self.n)
+        outcome = Outcome.COMPLETED.value
+        tx.count(self.queue, self.task, outcome, n=self.n, waited=self.waited, ran=self.ran)
+        tx.count_spread(self.queue, self.task, self.spread)
+        tx.books.freed.add(self.queue)
+
+
+class Plain(msgspec.Struct, gc=False):
+    """Completions of leases that this handle gave, and all that they take, but the moment."""
+
+    rows: str
+    """For the statement that writes them."""
+    n: int
+    sums: list[Sum]
+    ids: Callable[[], list[str]]
+
+
+def plain(done: Sequence[tuple[Pick, Settlement]]) -> Plain | None:
+    """Get completions ready to be written; None: they are too long for one statement.
+
+    Needs no transaction, so that the thread that writes need not do it.
+    """
+    rows = to_json([_row(pick.seq, told) for pick, told in done])
+    if len(rows) > LONGEST_TEXT:
+        return None
+    sums = []
+    for kind, same in _kinds(done):
+        waits = [pick.leased_at - pick.due_at for pick, _ in same]
+        runs = [told.ran_for for _, told in same if told.ran_for is not None]
+        sums.append(_sum(kind, waits, runs))
+    return Plain(rows, len(done), sums, lambda: [told.id for _, told in done])
+
+
+def complete_plain(tx: Transaction, done: Plain) -> None:
     """Complete jobs whose leases this handle gave.
 
     Raises:
         Again: Not all are as they were leased.
     """
-    if not done:
-        return
-    now = tx.now
-    rows = [
-        (
-            pick.seq,
-            told.epoch,
-            told.nonce,
-            None if told.result is None else told.result.decode("utf-8", "replace"),
-            None if told.ran_for is None else now - told.ran_for,
-        )
-        for pick, told in done
-    ]
-    if tx.run_rows(_COMPLETE_CHILDLESS, rows, now) != len(rows):
+    if tx.run(_COMPLETE_CHILDLESS, tx.now, done.rows) != done.n:
         raise Again
-    sums = _Sums()
-    for kind, same in _kinds(done):
-        waits = [pick.leased_at - pick.due_at for pick, _ in same]
-        sums.add_all(kind, waits, [told.ran_for for _, told in same if told.ran_for is not None])
-    sums.write(tx)
-    tx.books.changed += [told.id for _, told in done]
+    for each in done.sums:
+        each.write(tx)
+    tx.books.changed.extend_by(done.ids)
+
+
+def _row(seq: int, told: Settlement) -> tuple[Any, ...]:
+    return (seq, told.epoch, told.nonce, _text(told.result), told.ran_for)
 
 
 def _kinds(
@@ -90,63 +128,35 @@ def _kinds(
     return groups.items()
 
 
+def _sum(kind: tuple[str, int, str], waits: list[float], runs: list[float]) -> Sum:
+    return Sum(*kind, len(waits), sum(waits), sum(runs), spread(waits, runs))
+
+
 def complete(tx: Transaction, done: Sequence[tuple[Look, Settlement]]) -> None:
     """Complete jobs that were looked at in this transaction, and tell their children."""
     if not done:
         return
-    sums = _Sums()
-    rows: list[tuple[Any, ...]] = []
+    cells: dict[tuple[str, int, str], tuple[list[float], list[float]]] = {}
     parents: list[tuple[int, int]] = []
     for look, told in done:
-        started_at = look.started_at
-        if started_at is None:
-            started_at = _began(tx.now, told.ran_for)
-        rows.append((look.seq, told.epoch, told.nonce, _text(told.result), started_at))
-        ran = None if started_at is None else tx.now - started_at
-        sums.add(look.queue, look.priority, look.task, look.leased_at - look.due_at, ran)
+        waits, runs = cells.setdefault((look.queue, look.priority, look.task), ([], []))
+        waits.append(look.leased_at - look.due_at)
+        ran = told.ran_for if look.started_at is None else tx.now - look.started_at
+        if ran is not None:
+            runs.append(ran)
         if look.links & HAS_CHILDREN:
             parents.append((look.seq, 0))
         if look.workflow_id is not None:
             for state, n in ((ASSIGNED, -1), (COMPLETED, 1)):
                 key = (look.workflow_id, state)
                 tx.books.flows[key] = tx.books.flows.get(key, 0) + n
-    changed = tx.run_rows(_COMPLETE, rows, tx.now)
-    if changed != len(rows):
-        raise RuntimeError(f"{len(rows)} leases were to be completed, {changed} were")
-    sums.write(tx)
-    tx.books.changed += [told.id for _, told in done]
+    changed = tx.run_rows(_COMPLETE, [_row(look.seq, told) for look, told in done], tx.now)
+    if changed != len(done):
+        raise RuntimeError(f"{len(done)} leases were to be completed, {changed} were")
+    for kind, (waits, runs) in cells.items():
+        _sum(kind, waits, runs).write(tx)
+    tx.books.changed.extend(told.id for _, told in done)
     cascade(tx, parents)
-
-
-class _Sums:
-    """Completed attempts by queue, priority and task."""
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[str, int, str], tuple[list[float], list[float]]] = {}
-
-    def add(self, queue: str, priority: int, task: str, waited: float, ran: float | None) -> None:
-        self.add_all((queue, priority, task), (waited,), () if ran is None else (ran,))
-
-    def add_all(
-        self, kind: tuple[str, int, str], waits: Iterable[float], runs: Iterable[float]
-    ) -> None:
-        cell = self._cells.setdefault(kind, ([], []))
-        cell[0].extend(waits)
-        cell[1].extend(runs)
-
-    def write(self, tx: Transaction) -> None:
-        outcome = Outcome.COMPLETED.value
-        for (queue, priority, task), (waits, runs) in self._cells.items():
-            n = len(waits)
-            tx.tally(queue, priority, ASSIGNED, None, -n)
-            tx.tally(queue, priority, COMPLETED, None, n)
-            tx.count(queue, task, outcome, n=n, waited=sum(waits), ran=sum(runs))
-            tx.spread(queue, task, waits, runs)
-            tx.books.freed.add(queue)
-
-
-def _began(now: float, ran_for: float | None) -> float | None:
-    return None if ran_for is None else now - ran_for
 
 
 def _text(result: bytes | None) -> str | None:

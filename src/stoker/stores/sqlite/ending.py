@@ -14,6 +14,7 @@ from stoker.core import rules
 from stoker.core.events import Kind
 from stoker.core.job import ErrorInfo
 from stoker.core.lifecycle import TERMINAL, Event
+from stoker.stores.sqlite.ledger import spread
 from stoker.stores.sqlite.phrases import (
     CODES,
     COMPLETED,
@@ -103,7 +104,8 @@ def end_attempts(tx: Transaction, ends: Sequence[End], actor: str) -> None:
         ran = 0.0 if started_at is None else tx.now - started_at
         waited = 0.0 if card.leased_at is None else card.leased_at - card.due_at
         tx.count(card.queue, card.task, end.outcome, waited=waited, ran=ran)
-        tx.spread(card.queue, card.task, (waited,), () if started_at is None else (ran,))
+        found = spread((waited,), () if started_at is None else (ran,))
+        tx.count_spread(card.queue, card.task, found)
         attempts.append((card.seq, started_at, end.outcome, end.error))
         state = tx.moves(card, end.event)
         jobs.append(_ended_row(tx, end, state, started_at))

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stoker.core.errors import LeaseLost
-from stoker.core.job import Exchanged, Settled, Settlement
-from stoker.stores.sqlite.leasing import Leases, Pick, Restriction, held, lease, promote
+from stoker.core.job import Exchanged, Settled
+from stoker.stores.sqlite.leasing import Leases, Restriction, held, lease, promote
 from stoker.stores.sqlite.phrases import phrase
-from stoker.stores.sqlite.settling import settle
+from stoker.stores.sqlite.settling import Told, settle
 from stoker.stores.sqlite.transaction import Transaction
 
 PROMOTE_AT_ONCE = 1_000
@@ -55,7 +55,7 @@ class Done(msgspec.Struct, gc=False):
 def exchange(
     tx: Transaction,
     session_id: str,
-    settlements: Sequence[Settlement],
+    told: Told,
     *,
     queues: Mapping[str, int],
     want: int,
@@ -63,13 +63,11 @@ def exchange(
     aged: int,
     ids: Sequence[str],
     idle: dict[str, str],
-    given: dict[str, Pick],
 ) -> Done:
     """See `Store.exchange`.
 
     ``idle`` is the nonce of each session's last exchange that found nothing to lease, kept by the
-    handle alone: an idle worker that looks must not cost a write to the disk. ``given`` is the
-    handle's memory of leases.
+    handle alone: an idle worker that looks must not cost a write to the disk.
     """
     prelude = _read_prelude(tx.value(_PRELUDE, session_id))
     session = prelude.session
@@ -81,7 +79,7 @@ def exchange(
         )
     if prelude.next_due_at is not None and prelude.next_due_at <= tx.now:
         promote(tx, PROMOTE_AT_ONCE)
-    settled = settle(tx, settlements, f"worker:{session.name}", given)
+    settled = settle(tx, told, f"worker:{session.name}")
     if nonce in {session.nonce, idle.get(session_id)}:
         return Done(settled, held(tx, session.seq, nonce))
     if want <= 0:
@@ -96,7 +94,7 @@ def exchange(
         aged=aged,
         ids=ids,
     )
-    if leases.picks:
+    if leases.n:
         tx.run(_KEEP_NONCE, nonce, session.seq)
     else:
         _note_idle(idle, session_id, nonce)

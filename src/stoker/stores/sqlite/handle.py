@@ -13,9 +13,9 @@ from stoker.stores.sqlite.bell import Bell
 from stoker.stores.sqlite.connection import open_reader, open_writer, use_log
 from stoker.stores.sqlite.faults import cannot_open, translate
 from stoker.stores.sqlite.leasing import Pick
+from stoker.stores.sqlite.ledger import Ledger
 from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.reader import Reader
-from stoker.stores.sqlite.transaction import Ledger
 from stoker.stores.sqlite.transactions import Transactions
 from stoker.stores.sqlite.writer import Writer
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,7 +39,9 @@ _PICKS = f"""
         THEN json_array({_OFTEN}) ELSE json_array({_OFTEN}, {_RARELY}) END)"""
 _BEST = phrase(
     """
-    {picks} FROM (
+    {picks}, count(*), min(j.seq), max(j.seq), min(j.priority), max(j.priority),
+        max(j.payload IS NULL OR j.links OR j.workflow_id IS NOT NULL)
+    FROM (
         SELECT {columns} FROM jobs AS j INDEXED BY jobs_ready
         WHERE {queued} AND queue = ? AND (expires_at IS NULL OR expires_at >= ?)
         ORDER BY priority, due_at, seq LIMIT ?) AS j""",
@@ -155,17 +157,82 @@ _read_payloads = msgspec.json.Decoder(list[tuple[int, str]]).decode
 _read_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class Leases(msgspec.Struct, gc=False):
+class _Best(NamedTuple):
+    """The best jobs of a queue."""
+
+    text: str
+    """All of them, to be read as picks."""
+    n: int
+    first: int
+    last: int
+    low: int
+    high: int
+    """Priorities."""
+    special: int
+    """Whether something of any stands in another table, or in the books of a workflow."""
+
+    def is_row(self) -> bool:
+        """Whether there are some, side by side and of one priority, and none is special."""
+        if not self.n or self.special or self.low != self.high:
+            return False
+        return self.last - self.first == self.n - 1
+
+
+class _Row:
+    """Plain jobs of one priority, side by side, as SQLite gave them.
+
+    To lease them nothing more must be known of them. So they are read when the transaction is over,
+    by whoever needs them, and not by the thread that writes.
+    """
+
+    def __init__(self, text: str, n: int, nonce: str, leased_at: float) -> None:
+        self.n = n
+        self._text = text
+        self._nonce = nonce
+        self._leased_at = leased_at
+        self._picks: list[Pick] | None = None
+
+    def picks(self) -> list[Pick]:
+        if self._picks is None:
+            picks = _read_picks(self._text)
+            _hand_out(picks, self._nonce, self._leased_at)
+            self._picks = picks
+        return self._picks
+
+    def ids(self) -> list[str]:
+        return [pick.id for pick in self.picks()]
+
+
+class Leases:
     """Jobs handed out in one exchange, before they take the shape that callers see."""
 
-    picks: list[Pick]
-    families: Families
-    again: bool
-    """Whether they were handed out before; their rows may know more by now than a lease says."""
+    def __init__(
+        self, parts: Sequence[list[Pick] | _Row], families: Families, *, again: bool
+    ) -> None:
+        """Take the jobs, in their order.
+
+        Args:
+            parts: The jobs.
+            families: The parents of those that have some.
+            again: Whether they were handed out before; their rows may know more by now than a
+                lease says.
+        """
+        self._parts = parts
+        self._families = families
+        self.again = again
+        self.n = sum(part.n if isinstance(part, _Row) else len(part) for part in parts)
+
+    def picks(self) -> list[Pick]:
+        """Return them; reads what is not read yet."""
+        return [
+            pick
+            for part in self._parts
+            for pick in (part.picks() if isinstance(part, _Row) else part)
+        ]
 
     def shown(self) -> list[Leased]:
         """Return what the session gets."""
-        return [_leased(pick, self.families.get(pick.seq)) for pick in self.picks]
+        return [_leased(pick, self._families.get(pick.seq)) for pick in self.picks()]
 
 
 def promote(tx: Transaction, limit: int) -> int:
@@ -184,7 +251,7 @@ def held(tx: Transaction, session: int, nonce: str) -> Leases:
     picks.sort(key=lambda pick: (pick.priority, pick.due_at, pick.seq))
     for pick in picks:
         pick.nonce = nonce
-    return _complete(tx, picks, again=True)
+    return _complete(tx, [picks], again=True)
 
 
 def lease(
@@ -202,11 +269,11 @@ def lease(
     taker = _Taker(tx, session, nonce, _room(tx, queues, restrictions))
     if ids:
         taker.take_named(ids, want)
-    by_age, _ = rules.aged_first(want - len(taker.picks), aged)
+    by_age, _ = rules.aged_first(want - taker.n, aged)
     if by_age and not taker.goes_by_age():
         taker.take_oldest(by_age)
     taker.take_best(want)
-    return _complete(tx, taker.picks, again=False)
+    return _complete(tx, taker.parts, again=False)
 
 
 def _room(
@@ -232,13 +299,14 @@ class _Taker:
         self._session = session
         self._nonce = nonce
         self._room = room
-        self.picks: list[Pick] = []
+        self.parts: list[list[Pick] | _Row] = []
+        self.n = 0
 
     def take_named(self, ids: Sequence[str], want: int) -> None:
         found = _read_picks(self._tx.value(_NAMED, to_json(list(dict.fromkeys(ids))), self._tx.now))
         place = {job_id: i for i, job_id in enumerate(ids)}
         found.sort(key=lambda pick: place[pick.id])
-        self._take(self._that_fit(found, want - len(self.picks)))
+        self._take(self._that_fit(found, want - self.n))
 
     def goes_by_age(self) -> bool:
         """Whether the best jobs are the oldest ones: of one queue, and of one priority."""
@@ -255,13 +323,18 @@ class _Taker:
 
     def take_best(self, want: int) -> None:
         found: list[Pick] = []
-        left = want - len(self.picks)
-        for queue, room in self._room.items():
+        left = want - self.n
+        for queue, room in list(self._room.items()):
             most = min(room, left)
             if most > 0:
-                picks = _read_picks(self._tx.value(_BEST, queue, self._tx.now, most))
-                left -= len(picks)
-                found += picks
+                best = _Best(*self._tx.row(_BEST, queue, self._tx.now, most))
+                left -= best.n
+                if best.is_row():
+                    self._take(found)
+                    found = []
+                    self._take_row(queue, best)
+                else:
+                    found += _read_picks(best.text)
         self._take(found)
 
     def _that_fit(self, found: Sequence[Pick], want: int) -> list[Pick]:
@@ -280,21 +353,31 @@ class _Taker:
         changed = self._write([pick.seq for pick in picks])
         if changed != len(picks):
             raise RuntimeError(f"{len(picks)} jobs were to be leased, {changed} were")
-        nonce, now = self._nonce, tx.now
-        for pick in picks:
-            pick.attempt += 1
-            pick.epoch += 1
-            pick.nonce = nonce
-            pick.leased_at = now
+        _hand_out(picks, self._nonce, tx.now)
         for flow in [pick.workflow_id for pick in picks if pick.workflow_id is not None]:
             _note_flow(tx, flow)
-        tx.books.changed += [pick.id for pick in picks]
+        tx.books.changed.extend([pick.id for pick in picks])
         for (queue, priority), n in Counter(map(_CELL, picks)).items():
-            self._room[queue] -= n
-            for state, sign in ((QUEUED, -1), (ASSIGNED, 1)):
-                cell = (queue, priority, state)
-                tx.books.moved[cell] = tx.books.moved.get(cell, 0) + sign * n
-        self.picks += picks
+            self._note(queue, priority, n)
+        self.parts.append(list(picks))
+
+    def _take_row(self, queue: str, best: "_Best") -> None:
+        tx, n = self._tx, best.n
+        changed = tx.run(_LEASE_ROW, self._nonce, self._session, tx.now, best.first, best.last)
+        if changed != n:
+            raise RuntimeError(f"{n} jobs were to be leased, {changed} were")
+        row = _Row(best.text, n, self._nonce, tx.now)
+        tx.books.changed.extend_by(row.ids)
+        self._note(queue, best.low, n)
+        self.parts.append(row)
+
+    def _note(self, queue: str, priority: int, n: int) -> None:
+        self.n += n
+        self._room[queue] -= n
+        moved = self._tx.books.moved
+        for state, sign in ((QUEUED, -1), (ASSIGNED, 1)):
+            cell = (queue, priority, state)
+            moved[cell] = moved.get(cell, 0) + sign * n
 
     def _write(self, seqs: list[int]) -> int:
         """Lease rows; return how many were."""
@@ -311,14 +394,23 @@ def _note_flow(tx: Transaction, workflow_id: str) -> None:
         tx.books.flows[key] = tx.books.flows.get(key, 0) + n
 
 
-def _complete(tx: Transaction, picks: list[Pick], *, again: bool) -> Leases:
+def _hand_out(picks: Sequence[Pick], nonce: str, now: float) -> None:
+    for pick in picks:
+        pick.attempt += 1
+        pick.epoch += 1
+        pick.nonce = nonce
+        pick.leased_at = now
+
+
+def _complete(tx: Transaction, parts: Sequence[list[Pick] | _Row], *, again: bool) -> Leases:
     """Add what stands apart from the rows of the jobs: big payloads, and parents' results."""
+    picks = [pick for part in parts if not isinstance(part, _Row) for pick in part]
     big = {pick.seq: pick for pick in picks if pick.payload is None}
     if big:
         for seq, payload in in_parts(_reading(tx, _PAYLOADS, _read_payloads), list(big)):
             big[seq].payload = payload
     children = [pick.seq for pick in picks if pick.links & HAS_PARENTS]
-    return Leases(picks, _families(tx, children) if children else {}, again)
+    return Leases(parts, _families(tx, children) if children else {}, again=again)
 
 
 def _families(tx: Transaction, children: Sequence[int]) -> Families:

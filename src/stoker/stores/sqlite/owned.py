@@ -18,7 +18,7 @@ from stoker.stores.sqlite.connection import open_writer
 from stoker.stores.sqlite.faults import cannot_open, translate
 from stoker.stores.sqlite.lock import WriteLock
 from stoker.stores.sqlite.phrases import phrase
-from stoker.stores.sqlite.settling import settle
+from stoker.stores.sqlite.settling import Told, settle
 from stoker.stores.sqlite.transaction import Transaction
 
 _HOLDS = phrase("""
@@ -110,7 +110,7 @@ class Owned:
         )
         tx = Transaction(self.connection, self._clock)
         tx.begin()
-        if settle(tx, [told], "system", {}) != [Settled.OK]:
+        if settle(tx, Told([told], {}), "system") != [Settled.OK]:
             raise self._lost()
         tx.keep()
         tx.write_books()

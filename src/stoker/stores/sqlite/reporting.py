@@ -45,7 +45,7 @@ def keep_reports(tx: Transaction, reports: Sequence[tuple[int, Told]]) -> None:
     spoken = [(seq, told.logs) for seq, told in reports if told.logs]
     if spoken:
         _keep_lines(tx, spoken)
-    tx.books.changed += [told.id for _, told in reports]
+    tx.books.changed.extend(told.id for _, told in reports)
 
 
 def _keep_lines(tx: Transaction, spoken: Sequence[tuple[int, tuple[LogLine, ...]]]) -> None:

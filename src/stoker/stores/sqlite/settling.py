@@ -6,7 +6,7 @@ import msgspec
 
 from stoker.core import rules
 from stoker.core.job import HeldJob, Outcome, Settled, Settlement
-from stoker.stores.sqlite.completing import Look, complete, complete_given
+from stoker.stores.sqlite.completing import Look, Plain, complete, complete_plain, plain
 from stoker.stores.sqlite.ending import End, end_attempts, error_json
 from stoker.stores.sqlite.leasing import Pick
 from stoker.stores.sqlite.phrases import COMPLETED, LEASED_CODES, phrase
@@ -32,18 +32,37 @@ _OBEYED = """
 _read_looks = msgspec.json.Decoder(list[Look]).decode
 
 
-def settle(
-    tx: Transaction, settlements: Sequence[Settlement], actor: str, given: dict[str, Pick]
-) -> list[Settled]:
-    """Obey settlements; see `Store.exchange`.
+class Told:
+    """What a session tells, with all that can be done about it before the store is asked."""
 
-    Args:
-        tx: The transaction.
-        settlements: What the session tells.
-        actor: Who settles, for the audit trail.
-        given: Leases that this handle remembers; those that are settled are forgotten.
-    """
-    answers = [Settled.OK] * len(settlements)
+    def __init__(self, settlements: Sequence[Settlement], given: dict[str, Pick]) -> None:
+        """Sort settlements out.
+
+        Args:
+            settlements: What the session tells.
+            given: Leases that this handle remembers; those that are settled are forgotten.
+        """
+        self.settlements = settlements
+        done, rest = _recalled(settlements, given)
+        self._plain = plain(done) if done else None
+        self._rest: Sequence[int] = rest
+        if done and self._plain is None:
+            self._rest = range(len(settlements))
+
+    def take(self) -> tuple[Plain | None, Sequence[int]]:
+        """Return what ends plainly, and the places of the others.
+
+        The second time all are others: who asks again saw that the memory was wrong.
+        """
+        taken = self._plain, self._rest
+        self._plain, self._rest = None, range(len(self.settlements))
+        return taken
+
+
+def _recalled(
+    settlements: Sequence[Settlement], given: dict[str, Pick]
+) -> tuple[list[tuple[Pick, Settlement]], list[int]]:
+    """Return what completes a remembered lease, and the places of the others."""
     quick: list[tuple[Pick, Settlement]] = []
     rest: list[int] = []
     completed, take = Outcome.COMPLETED, given.pop
@@ -62,9 +81,26 @@ def settle(
             quick.append((pick, told))
         else:
             rest.append(place)
-    complete_given(tx, quick)
+    return quick, rest
+
+
+def settle(tx: Transaction, told: Told, actor: str) -> list[Settled]:
+    """Obey settlements; see `Store.exchange`.
+
+    Args:
+        tx: The transaction.
+        told: What the session tells.
+        actor: Who settles, for the audit trail.
+
+    Raises:
+        Again: What was remembered is not so any more.
+    """
+    answers = [Settled.OK] * len(told.settlements)
+    done, rest = told.take()
+    if done is not None:
+        complete_plain(tx, done)
     if rest:
-        told_late = _settle_slowly(tx, [settlements[place] for place in rest], actor)
+        told_late = _settle_slowly(tx, [told.settlements[place] for place in rest], actor)
         for place, answer in zip(rest, told_late, strict=True):
             answers[place] = answer
     return answers

@@ -56,6 +56,7 @@ from stoker.stores.sqlite import (
     submitting,
 )
 from stoker.stores.sqlite.handle import Handle
+from stoker.stores.sqlite.settling import Told
 from stoker.stores.sqlite.transaction import Transaction
 from stoker.stores.sqlite.transactions import Transactions
 
@@ -152,23 +153,22 @@ class SQLiteStore:
     ) -> Exchanged:
         """See `Store.exchange`."""
         handle = self._here()
-        idle, given = handle.idle_nonces, handle.given
+        idle, told = handle.idle_nonces, Told(settlements, handle.given)
         done = await self._write(
             lambda tx: exchanging.exchange(
                 tx,
                 session_id,
-                settlements,
+                told,
                 queues=queues,
                 want=want,
                 nonce=nonce,
                 aged=aged,
                 ids=ids,
                 idle=idle,
-                given=given,
             )
         )
         if done.leases is not None and not done.leases.again:
-            handle.remember(done.leases.picks)
+            handle.remember(done.leases.picks())
         return done.shown()
 
     async def beat(self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float) -> BeatReply:

@@ -15,14 +15,7 @@ from stoker.core.clock import Clock
 from stoker.core.events import Event, Kind
 from stoker.core.lifecycle import Event as Move
 from stoker.core.lifecycle import move
-from stoker.core.spread import (
-    MICROSECONDS,
-    RAN_MARKS,
-    RAN_SUM,
-    WAITED_MARKS,
-    WAITED_SUM,
-    count_classes,
-)
+from stoker.stores.sqlite.ledger import Ledger, Spread
 from stoker.stores.sqlite.phrases import (
     CODES,
     LEASED_CODES,
@@ -37,7 +30,7 @@ from stoker.stores.sqlite.phrases import (
 
 T = TypeVar("T")
 MINUTE = 60
-_LONGEST_TEXT = 64_000_000
+LONGEST_TEXT = 64_000_000
 """Characters in one statement; SQLite takes some more, and memory is finite."""
 encode = msgspec.json.Encoder().encode
 
@@ -128,55 +121,6 @@ def in_parts(read: Callable[[list[int]], list[T]], keys: Sequence[int]) -> list[
     return in_parts(read, keys[:half]) + in_parts(read, keys[half:])
 
 
-class Ledger:
-    """What one command, or all commands of a commit, did to the books."""
-
-    __slots__ = (
-        "activity",
-        "changed",
-        "events",
-        "flows",
-        "freed",
-        "moved",
-        "queues",
-        "rung",
-        "totals",
-    )
-
-    def __init__(self) -> None:
-        """Make an empty ledger."""
-        self.moved: dict[tuple[str, int, int], int] = {}
-        self.flows: dict[tuple[str, int], int] = {}
-        self.activity: dict[tuple[int, str, str, str], list[float]] = {}
-        self.totals: dict[str, int] = {}
-        self.events: list[tuple[Any, ...]] = []
-        self.queues: set[str] = set()
-        """Queues that have a row for sure, once this is committed."""
-        self.rung: set[str] = set()
-        """Queues in which a job became leasable, or due at some moment."""
-        self.freed: set[str] = set()
-        """Queues in which a lease ended: one more may be allowed there."""
-        self.changed: list[str] = []
-
-    def add(self, other: "Ledger") -> None:
-        """Take over what another ledger holds."""
-        for key, n in other.moved.items():
-            self.moved[key] = self.moved.get(key, 0) + n
-        for flow, n in other.flows.items():
-            self.flows[flow] = self.flows.get(flow, 0) + n
-        for outcome, n in other.totals.items():
-            self.totals[outcome] = self.totals.get(outcome, 0) + n
-        for cell, values in other.activity.items():
-            mine = self.activity.setdefault(cell, [0, 0.0, 0.0])
-            for i, value in enumerate(values):
-                mine[i] += value
-        self.events += other.events
-        self.queues |= other.queues
-        self.rung |= other.rung
-        self.freed |= other.freed
-        self.changed += other.changed
-
-
 class Again(Exception):
     """A command that trusted a memory, now forgotten, has to be undone and run again."""
 
@@ -237,7 +181,7 @@ class Transaction:
             *before: The other parameters.
         """
         text = to_json(rows)
-        if len(text) <= _LONGEST_TEXT or len(rows) == 1:
+        if len(text) <= LONGEST_TEXT or len(rows) == 1:
             return self.run(statement, *before, text)
         half = len(rows) // 2
         first = self.run_rows(statement, rows[:half], *before)
@@ -246,6 +190,11 @@ class Transaction:
     def value(self, statement: str, *arguments: Any) -> Any:
         """Return the one value that a statement gives; None if it gives no row."""
         return self.db.execute(statement, arguments).get
+
+    def row(self, statement: str, *arguments: Any) -> tuple[Any, ...]:
+        """Return the one row, of several columns, that a statement gives."""
+        found: tuple[Any, ...] = self.db.execute(statement, arguments).get
+        return found
 
     def cards(self, statement: str, *arguments: Any) -> list[Card]:
         """Return the jobs that a statement of phrase ``cards`` finds."""
@@ -300,20 +249,12 @@ class Transaction:
         cell[2] += ran
         self._add_total(outcome, n)
 
-    def spread(
-        self, queue: str, task: str, waits: Collection[float], runs: Collection[float]
-    ) -> None:
-        """Count the classes that waits and runs of attempts fall into."""
-        ways = (
-            (waits, WAITED_MARKS, WAITED_SUM),
-            (runs, RAN_MARKS, RAN_SUM),
-        )
-        for durations, marks, whole in ways:
-            classes = count_classes(durations)
-            for number, n in classes:
-                self.count(queue, task, marks[number], n=n)
-            if classes:
-                self._add_total(whole, round(sum(durations) * MICROSECONDS))
+    def count_spread(self, queue: str, task: str, found: Spread) -> None:
+        """Note what `spread` found of attempts of a task."""
+        for mark, n in found.marks:
+            self.count(queue, task, mark, n=n)
+        for whole, microseconds in found.sums:
+            self._add_total(whole, microseconds)
 
     def _add_total(self, name: str, n: int) -> None:
         self.books.totals[name] = self.books.totals.get(name, 0) + n

@@ -25,8 +25,9 @@ import apsw
 from stoker.core.clock import Clock
 from stoker.core.errors import NotOpen, Unavailable
 from stoker.stores.sqlite.faults import translate
+from stoker.stores.sqlite.ledger import Ledger
 from stoker.stores.sqlite.lock import WriteLock
-from stoker.stores.sqlite.transaction import Again, Ledger, Transaction
+from stoker.stores.sqlite.transaction import Again, Transaction
 
 T = TypeVar("T")
 PATIENCE = 30.0

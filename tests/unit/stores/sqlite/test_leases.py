@@ -1,5 +1,10 @@
 """The handle's memory of leases is a memory and no authority."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import apsw
 import pytest
 
@@ -10,14 +15,16 @@ from stoker.core.job import (
     JobSpec,
     Leased,
     Outcome,
+    Priority,
     SessionSpec,
     Settled,
     Settlement,
+    WorkflowSpec,
 )
 from stoker.core.lifecycle import State
 from stoker.core.records import JobQuery
-from stoker.stores.sqlite import SQLiteStore, handle, transaction
-from stoker.testing import FakeClock
+from stoker.stores.sqlite import SQLiteStore, bell, completing, handle, transaction
+from stoker.testing import FakeClock, wait_until
 from tests.unit.stores.sqlite.books import recount
 from tests.unit.stores.sqlite.conftest import Rows
 
@@ -144,12 +151,61 @@ async def test_a_big_payload_stands_apart_and_comes_back_whole(
 async def test_what_is_too_long_for_one_statement_goes_in_parts(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, rows: Rows
 ) -> None:
-    monkeypatch.setattr(transaction, "_LONGEST_TEXT", 200)
+    statements: list[str] = []
+    run = transaction.Transaction.run
+
+    def spy(tx: transaction.Transaction, statement: str, *arguments: Any) -> int:
+        statements.append(statement)
+        return run(tx, statement, *arguments)
+
+    monkeypatch.setattr(transaction.Transaction, "run", spy)
+    for module in (transaction, completing):
+        monkeypatch.setattr(module, "LONGEST_TEXT", 60)
     leases = await lease(store, *"abcdefgh")
     told = [done(each) for each in leases[:5]]
     told += [done(each, Outcome.RELEASED) for each in leases[5:]]
     assert await settle(store, *told) == [Settled.OK] * 8
     assert recount(rows) == []
+    assert statements.count(completing._COMPLETE) > 1
+
+
+@pytest.mark.parametrize("where", ["side by side", "with gaps", "of two priorities", "of a flow"])
+async def test_whatever_stands_side_by_side_is_leased_as_well_as_what_does_not(
+    store: SQLiteStore, rows: Rows, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """What is side by side is read only after the commit; nobody may see a difference."""
+    monkeypatch.setattr(bell, "TICK", 1e6)
+    await store.beat(SessionSpec(id="s", name="w"), [], ttl=600)
+    specs = [JobSpec(id=each, task="work") for each in "abcde"]
+    if where == "of two priorities":
+        specs[2] = JobSpec(id="c", task="work", priority=Priority.HIGH)
+    flow = WorkflowSpec(id="f", name="flow") if where == "of a flow" else None
+    if flow is not None:
+        specs = [JobSpec(id=each, task="work", workflow_id="f", node=each) for each in "abcde"]
+    await store.submit(specs, workflow=flow)
+    if where == "with gaps":
+        await store.cancel(JobQuery(ids=("b",)))
+    async with told_of(store, "d"):
+        got = await store.exchange("s", [], queues={"default": 9}, want=4, nonce="n")
+    order = {"of two priorities": "cabd", "with gaps": "acde"}.get(where, "abcd")
+    assert "".join(each.id for each in got.leased) == order
+    assert {(e.attempt, e.epoch, e.nonce) for e in got.leased} == {(1, 1, "n")}
+    assert recount(rows) == []
+    async with told_of(store, "d"):
+        assert await settle(store, *map(done, got.leased)) == [Settled.OK] * 4
+    assert recount(rows) == []
+
+
+@asynccontextmanager
+async def told_of(store: SQLiteStore, job_id: str) -> AsyncIterator[None]:
+    """Check that who waits for a job hears of what happens to it here."""
+    assert store._handle is not None
+    known = store._handle.bell
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        waiting = group.create_task(store.wait((), ids=(job_id,), timeout=60))
+        await wait_until(lambda: any(w.marks for w in known._waiters), "somebody waits")
+        yield
+        assert await waiting
 
 
 async def test_what_is_too_long_for_one_answer_comes_in_parts(
