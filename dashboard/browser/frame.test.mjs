@@ -202,14 +202,32 @@ test("a job is submitted, found, opened and called off without a mouse", async (
   await page.keyboard.press("Enter");
   await page.waitForURL(new RegExp(id));
   const cancel = screen.button("Cancel the job");
+  // Keys go to whatever has the focus: who looks at the page waits for the dialog, too.
+  const inDialog = () => page.waitForFunction(() => document.activeElement?.closest(".dialog"));
   await cancel.focus();
   await page.keyboard.press("Enter");
+  await inDialog();
   await page.keyboard.press("Escape");
   await screen.dialog.waitFor({ state: "detached" });
   assert.ok(await cancel.evaluate((one) => one === document.activeElement), "the focus is back where it was");
   await page.keyboard.press("Enter");
+  await inDialog();
   await page.keyboard.type("by hand");
   await page.keyboard.press("Enter");
   await page.locator(".life .on", { hasText: "cancelled" }).waitFor();
   screen.fine();
+});
+
+test("the picture of a job's life is whole in every window but a narrow one", async () => {
+  const job = screens.find((path) => path.startsWith("/jobs/"));
+  const own = await Screen.open(browser, system, { viewport: { width: 1440, height: 900 } });
+  await own.settle(job);
+  for (const width of [1440, 1280, 1279, 1200, 1180, 1024]) {
+    await own.page.setViewportSize({ width, height: 900 });
+    const box = own.page.locator(".life").locator("..");
+    const [shown, drawn] = await box.evaluate((found) => [found.clientWidth, found.scrollWidth]);
+    assert.ok(drawn <= shown, `at ${width}: ${shown} of ${drawn} are shown`);
+  }
+  own.fine();
+  await own.close();
 });

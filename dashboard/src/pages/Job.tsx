@@ -48,7 +48,7 @@ function Shown({ job }: { job: Job }) {
       actions={<Actions job={job} setOpen={setOpen} />}
     >
       <Why job={job} />
-      <div className="cols">
+      <div className="cols roomy">
         <div className="span-8 stack">
           <Card><div className="body table-box"><Life job={job} /></div></Card>
           {LEASED.includes(job.state) && <ProgressCard job={job} />}
