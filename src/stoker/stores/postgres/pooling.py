@@ -3,10 +3,10 @@
 A pooler that gives each transaction another of the server's connections (PgBouncer's mode
 ``transaction``) hands on whatever the last one left on it. What was prepared is missing or is
 somebody else's; a setting goes on for the next one. Worst is ``LISTEN``: the server tells a message
-to whoever has that connection then, and PgBouncer 1.18 takes a message that arrives during its own
-check of the connection for the end of that check, so that the check's answer reaches the next
-client as the answer to his statement. So nothing that outlives a transaction may be sent before it
-is known who is on the other side.
+to whoever has that connection then. Where clients had listened, PgBouncer 1.18 was seen to hand the
+answer to its own check of a connection (``server_check_query``) to the next client, as the answer
+to his statement; where none had, never. So nothing that outlives a transaction may be sent before
+it is known who is on the other side.
 """
 
 import asyncio

@@ -73,6 +73,7 @@ class PostgresStore:
                 * ``schema=NAME``: of the store's tables; ``stoker`` by default. Made at the first
                   opening; an older layout is changed by ``stoker db migrate`` only.
                 * ``prepare=off``: behind a pooler that gives each transaction another connection.
+                  Nothing is prepared then, nor listened to.
                 * ``connections=N``: the most for commands, and as many for reads; 4 by default.
                 * ``timeout=N``: seconds after which a call that is not answered is given up; 30.
             clock: Time and chance for tests. Without one, and with the system's, time is the
