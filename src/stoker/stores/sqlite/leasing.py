@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -222,8 +223,9 @@ class Leases:
         self.again = again
         self.n = sum(part.n if isinstance(part, _Row) else len(part) for part in parts)
 
+    @cached_property
     def picks(self) -> list[Pick]:
-        """Return them; reads what is not read yet."""
+        """All of them; reads what is not read yet."""
         return [
             pick
             for part in self._parts
@@ -232,7 +234,7 @@ class Leases:
 
     def shown(self) -> list[Leased]:
         """Return what the session gets."""
-        return [_leased(pick, self._families.get(pick.seq)) for pick in self.picks()]
+        return [_leased(pick, self._families.get(pick.seq)) for pick in self.picks]
 
 
 def promote(tx: Transaction, limit: int) -> int:
@@ -324,7 +326,7 @@ class _Taker:
     def take_best(self, want: int) -> None:
         found: list[Pick] = []
         left = want - self.n
-        for queue, room in list(self._room.items()):
+        for queue, room in self._room.items():
             most = min(room, left)
             if most > 0:
                 best = _Best(*self._tx.row(_BEST, queue, self._tx.now, most))
@@ -346,7 +348,7 @@ class _Taker:
                 fit.append(pick)
         return fit
 
-    def _take(self, picks: Sequence[Pick]) -> None:
+    def _take(self, picks: list[Pick]) -> None:
         if not picks:
             return
         tx = self._tx
@@ -359,7 +361,7 @@ class _Taker:
         tx.books.changed.extend([pick.id for pick in picks])
         for (queue, priority), n in Counter(map(_CELL, picks)).items():
             self._note(queue, priority, n)
-        self.parts.append(list(picks))
+        self.parts.append(picks)
 
     def _take_row(self, queue: str, best: "_Best") -> None:
         tx, n = self._tx, best.n

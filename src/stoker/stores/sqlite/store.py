@@ -168,7 +168,7 @@ class SQLiteStore:
             )
         )
         if done.leases is not None and not done.leases.again:
-            handle.remember(done.leases.picks())
+            handle.remember(done.leases.picks)
         return done.shown()
 
     async def beat(self, session: SessionSpec, held: Sequence[HeldJob], *, ttl: float) -> BeatReply:
