@@ -68,6 +68,13 @@ typedef struct attempt {
     char *last_note;
 } attempt;
 
+/* Attempts in a row, linked by `link`. */
+typedef struct attempt_queue {
+    attempt *first;
+    attempt *last;
+    size_t count;
+} attempt_queue;
+
 enum { LINES_MOST = 1000 };
 
 /* What was taken of the news. */

@@ -172,16 +172,26 @@ static void leave(dispatcher *d, const attempt *a)
     attempt *last = d->runs[--d->running];
     d->runs[a->place] = last;
     last->place = a->place;
+    d->shown -= a->shown ? 1 : 0;
 }
 
-static void start(dispatcher *d, attempt *a)
+static void start(dispatcher *d, attempt *a, attempt_queue *in_threads)
 {
     enter(d, a);
     attempt_begin(a, now_monotonic());
     if (a->is_child) {
         uint64_t own = a->task->task.memory_limit;
         crew_run(d->crew, a, own > 0 ? own : d->options->memory);
-    } else if (!pool_run(d->pool, a)) {
+    } else {
+        queue_push(in_threads, a);
+    }
+}
+
+static void run_in_threads(dispatcher *d, attempt_queue *started)
+{
+    if (started->count == 0 || pool_run(d->pool, started))
+        return;
+    for (attempt *a = queue_pop(started); a != NULL; a = queue_pop(started)) {
         leave(d, a);
         put_off(d, a, "no_executor", "", "the system gives this worker no thread");
     }
@@ -190,6 +200,7 @@ static void start(dispatcher *d, attempt *a)
 void dispatcher_fill(dispatcher *d)
 {
     attempt_queue blocked = {0};
+    attempt_queue in_threads = {0};
     if (d->closing || d->fenced || d->buffer.count == 0)
         return;
     while (d->buffer.count > 0 && dispatcher_free(d) > 0) {
@@ -197,10 +208,11 @@ void dispatcher_fill(dispatcher *d)
         if (a->is_child && !crew_has_room(d->crew))
             queue_push(&blocked, a);
         else
-            start(d, a);
+            start(d, a, &in_threads);
     }
     queue_append(&blocked, &d->buffer);
     d->buffer = blocked;
+    run_in_threads(d, &in_threads);
 }
 
 void dispatcher_done(dispatcher *d, attempt *a)
@@ -260,6 +272,12 @@ static void interrupt(dispatcher *d, attempt *a)
     atomic_store(&a->stop, (int)a->reason);
     if (a->is_child)
         crew_tell(d->crew, a);
+}
+
+void dispatcher_shown(dispatcher *d, attempt *a)
+{
+    d->shown += a->shown ? 0 : 1;
+    a->shown = true;
 }
 
 void dispatcher_tell(dispatcher *d, attempt *a, stoker_stop reason)
@@ -348,6 +366,7 @@ static void give_up(dispatcher *d, attempt *a)
              a->lease.id, a->lease.task);
     hold(d, other);
     other->place = a->place;
+    other->shown = a->shown;
     d->runs[other->place] = other;
     ending_set_error(&other->ending, END_GIVEN_UP, NULL, NULL, NULL);
     other->state = ATTEMPT_RUNNING;

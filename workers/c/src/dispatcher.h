@@ -12,12 +12,6 @@
 #include "processes.h"
 #include "threads.h"
 
-typedef struct attempt_queue {
-    attempt *first;
-    attempt *last;
-    size_t count;
-} attempt_queue;
-
 void queue_push(attempt_queue *q, attempt *a);
 void queue_push_front(attempt_queue *q, attempt *a);
 attempt *queue_pop(attempt_queue *q);
@@ -34,6 +28,7 @@ typedef struct dispatcher {
     attempt_queue buffer;
     attempt_queue outbox;
     long running;
+    long shown; /* of those that run: how many the store knows of */
     long stuck; /* threads that hang in a job that was given up */
     uint64_t finished;
     uint64_t refused; /* settlements that came too late */
@@ -52,6 +47,8 @@ void dispatcher_fill(dispatcher *d);
 void dispatcher_done(dispatcher *d, attempt *a);
 /* The store has answered for its settlement: let go of it. */
 void dispatcher_answered(dispatcher *d, attempt *a, settled answer);
+/* The store knows that it runs. */
+void dispatcher_shown(dispatcher *d, attempt *a);
 void dispatcher_tell(dispatcher *d, attempt *a, stoker_stop reason);
 void dispatcher_call_off(dispatcher *d, attempt *a);
 void dispatcher_lose(dispatcher *d, attempt *a);

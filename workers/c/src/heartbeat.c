@@ -97,7 +97,8 @@ static void watch(heartbeat *h, double now)
     const char *ids[MOST_WATCHED];
     size_t count = 0;
     buffer params = {0};
-    if (now < h->watch_at || connection_is_asking(h->connection, ASK_WATCH))
+    if (h->dispatcher->shown == 0 || now < h->watch_at ||
+        connection_is_asking(h->connection, ASK_WATCH))
         return;
     for (long i = 0; i < h->dispatcher->running && count < MOST_WATCHED; i++) {
         const attempt *a = h->dispatcher->runs[i];
@@ -125,21 +126,13 @@ static void fence_if_late(heartbeat *h, double now)
     dispatcher_stop_running(h->dispatcher, STOKER_STOP_RELEASE);
 }
 
-static bool any_shown(const heartbeat *h)
-{
-    for (long i = 0; i < h->dispatcher->running; i++)
-        if (h->dispatcher->runs[i]->shown)
-            return true;
-    return false;
-}
-
 static double interval(const heartbeat *h)
 {
     /* So seldom that it would lose the session would be a mistake, not a wish. */
     if (h->options->beat > 0)
         return fmin(h->options->beat, h->options->lease / 2);
     double usual = h->options->lease / 3;
-    return any_shown(h) ? fmin(usual, LISTEN_EVERY) : usual;
+    return h->dispatcher->shown > 0 ? fmin(usual, LISTEN_EVERY) : usual;
 }
 
 static double beat_at(const heartbeat *h)
@@ -191,7 +184,7 @@ static void settle_told(heartbeat *h)
     for (attempt *a = h->dispatcher->all; a != NULL; a = a->next) {
         /* Those that began after the beat was written are not shown by it. */
         if (a->state == ATTEMPT_RUNNING && a->started <= h->sent_at)
-            a->shown = true;
+            dispatcher_shown(h->dispatcher, a);
         if (a->told != NULL)
             told_free(a->told);
     }

@@ -11,16 +11,24 @@
 #define QUICK 0.0001   /* seconds: jobs that take less are run one after the other */
 #define PATIENCE 0.001 /* seconds that a job then waits before another thread is woken for it */
 
+/* A thread without work, on its own stack. */
+typedef struct idler {
+    pthread_cond_t called;
+    struct idler *below;
+    bool is_called;
+} idler;
+
 struct pool {
     pthread_mutex_t lock;
-    pthread_cond_t work;
     pthread_cond_t gone;
     attempt *first; /* to be run */
     attempt *last;
     attempt *ended;
+    idler *idlers; /* the one that ran last on top: what it needs is still in the caches */
     unsigned most;
     unsigned threads;
-    unsigned idle;
+    unsigned idle; /* how many are in `idlers` */
+    unsigned busy; /* threads inside a handler */
     unsigned queued;
     unsigned unseen; /* how many are in `ended` */
     double usual;    /* seconds that jobs took of late */
@@ -37,7 +45,6 @@ pool *pool_new(unsigned most)
         return NULL;
     pool *p = must_allocate(sizeof *p);
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->gone, NULL);
     p->most = most;
     p->fd = fd;
@@ -49,13 +56,20 @@ int pool_fd(const pool *p)
     return p->fd;
 }
 
-static attempt *next_work(pool *p)
+static void rest(pool *p, idler *self)
 {
-    while (p->first == NULL && !p->closing) {
-        p->idle++;
-        pthread_cond_wait(&p->work, &p->lock);
-        p->idle--;
-    }
+    self->is_called = false;
+    self->below = p->idlers;
+    p->idlers = self;
+    p->idle++;
+    while (!self->is_called)
+        pthread_cond_wait(&self->called, &p->lock);
+}
+
+static attempt *next_work(pool *p, idler *self)
+{
+    while (p->first == NULL && !p->closing)
+        rest(p, self);
     attempt *a = p->first;
     if (a != NULL) {
         p->first = a->link;
@@ -81,20 +95,24 @@ static void hand_back(pool *p, attempt *a)
 static void *work(void *given)
 {
     pool *p = given;
+    idler self = {.called = PTHREAD_COND_INITIALIZER};
     pthread_mutex_lock(&p->lock);
-    for (attempt *a = next_work(p); a != NULL; a = next_work(p)) {
+    for (attempt *a = next_work(p, &self); a != NULL; a = next_work(p, &self)) {
+        p->busy++;
         pthread_mutex_unlock(&p->lock);
         double began = now_monotonic();
         job_run(&a->job, a->task->task.run, &a->ending);
         job_release(&a->job); /* here, where it was made, and not when it is settled */
         double took = now_monotonic() - began;
         pthread_mutex_lock(&p->lock);
+        p->busy--;
         p->usual += (took - p->usual) / 16;
         hand_back(p, a);
     }
     p->threads--;
     pthread_cond_signal(&p->gone);
     pthread_mutex_unlock(&p->lock);
+    pthread_cond_destroy(&self.called);
     return NULL;
 }
 
@@ -115,27 +133,39 @@ static bool add_thread(pool *p)
 /* Let one more thread look for work, if there may be one more. */
 static void wake(pool *p)
 {
-    if (p->idle > 0)
-        pthread_cond_signal(&p->work);
-    else if (p->threads < p->most)
-        add_thread(p);
+    idler *top = p->idlers;
+    if (top == NULL) {
+        if (p->threads < p->most)
+            add_thread(p);
+        return;
+    }
+    p->idlers = top->below;
+    p->idle--;
+    top->is_called = true;
+    pthread_cond_signal(&top->called);
 }
 
-bool pool_run(pool *p, attempt *a)
+static void enqueue(pool *p, attempt_queue *started)
+{
+    if (p->first == NULL)
+        p->first = started->first;
+    else
+        p->last->link = started->first;
+    p->last = started->last;
+    p->queued += (unsigned)started->count;
+}
+
+bool pool_run(pool *p, attempt_queue *started)
 {
     pthread_mutex_lock(&p->lock);
-    a->link = NULL;
-    if (p->first == NULL)
-        p->first = a;
-    else
-        p->last->link = a;
-    p->last = a;
-    p->queued++;
-    bool nobody_is_awake = p->idle == p->threads;
-    if (nobody_is_awake ? p->queued == 1 : p->usual > QUICK)
+    enqueue(p, started);
+    size_t more = p->usual > QUICK ? started->count : p->idle == p->threads ? 1 : 0;
+    while (more-- > 0)
         wake(p);
     bool fine = p->threads > 0;
-    if (!fine) {
+    if (fine) {
+        *started = (attempt_queue){0};
+    } else {
         /* There is no thread at all, so nothing else is queued either. */
         p->first = p->last = NULL;
         p->queued = 0;
@@ -190,9 +220,12 @@ void pool_close(pool *p)
 {
     pthread_mutex_lock(&p->lock);
     p->closing = true;
-    pthread_cond_broadcast(&p->work);
-    /* Those without work end at once; one inside a handler is not waited for. */
+    p->first = p->last = NULL;
+    p->queued = 0;
     while (p->idle > 0)
+        wake(p);
+    /* Those without work end at once; one inside a handler is not waited for. */
+    while (p->threads > p->busy)
         pthread_cond_wait(&p->gone, &p->lock);
     bool empty = p->threads == 0;
     pthread_mutex_unlock(&p->lock);
@@ -200,7 +233,6 @@ void pool_close(pool *p)
         return; /* a thread still uses it */
     close(p->fd);
     pthread_mutex_destroy(&p->lock);
-    pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->gone);
     free(p);
 }

@@ -17,8 +17,10 @@ typedef struct pool pool;
 pool *pool_new(unsigned most);
 /* Readable when attempts have ended; of quick ones not before there are many. */
 int pool_fd(const pool *p);
-/* Run an attempt; false if no thread can be made. */
-bool pool_run(pool *p, attempt *a);
+/* Run attempts and take them out of the list; false, and they stay in it, if no thread can be made.
+   All that start together are given together: a thread that is woken for the first of many jobs that
+   come one by one has run it before the next one is there, and sleeps again. */
+bool pool_run(pool *p, attempt_queue *started);
 /* Seconds, on the monotonic clock, when `pool_kick` and `pool_collect` have to be called; HUGE_VAL:
    not at all. */
 double pool_due(pool *p);
