@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.settings import shown
 
 
-@click.group()
-def config() -> None:
+@group
+def config(**_common: str | None) -> None:
     """Show the configuration in force."""
 
 

@@ -6,13 +6,13 @@ import click
 
 from stoker.cli.exits import DONE, FAILED
 from stoker.cli.filters import confirm
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.core.records import Migration, SchemaStatus
 from stoker.settings import masked
 
 
-@click.group()
-def db() -> None:
+@group
+def db(**_common: str | None) -> None:
     """Migrate the store's layout."""
 
 

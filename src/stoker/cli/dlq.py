@@ -19,7 +19,7 @@ from stoker.cli.filters import (
     narrows,
 )
 from stoker.cli.jobs import print_jobs, show_job
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import plural, to_json
 from stoker.core.errors import InvalidOption, Refused
 from stoker.core.job import JobRecord
@@ -36,8 +36,8 @@ MAX_RATE = 100_000.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@click.group()
-def dlq() -> None:
+@group
+def dlq(**_common: str | None) -> None:
     """Look at dead letters and replay them."""
 
 

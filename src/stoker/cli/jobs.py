@@ -13,7 +13,7 @@ from stoker.cli.filters import (
     narrows,
     state_option,
 )
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import length, moment, plural, since
 from stoker.core.errors import JobNotFound
 from stoker.core.job import JobRecord
@@ -30,8 +30,8 @@ COLUMNS = ("id", "task", "state", "queue", "priority", "attempt", "submitted", "
 SPARE = ("priority", "queue", "attempt", "submitted")
 
 
-@click.group()
-def jobs() -> None:
+@group
+def jobs(**_common: str | None) -> None:
     """List, show, cancel, retry and remove jobs."""
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import since
 from stoker.core.duration import optional_seconds, when
 from stoker.core.keys import Scope
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "name", "scopes", "queues", "tenant", "state", "used", "made")
 
 
-@click.group()
-def keys() -> None:
+@group
+def keys(**_common: str | None) -> None:
     """Make, list and revoke API keys.
 
     They are kept in the store, so this takes the store itself and no key.

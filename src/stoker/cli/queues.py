@@ -7,7 +7,7 @@ import click
 
 from stoker.cli.exits import FAILED
 from stoker.cli.filters import confirm
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import plural, since
 from stoker.core.duration import when
 from stoker.core.errors import InvalidOption, QueueNotFound
@@ -25,8 +25,8 @@ PURGED = (State.QUEUED, State.SCHEDULED, State.RETRY_QUEUED)
 """What ``purge`` deletes: jobs that nobody works on and that no workflow waits for."""
 
 
-@click.group()
-def queues() -> None:
+@group
+def queues(**_common: str | None) -> None:
     """List, pause, limit and purge queues."""
 
 

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from stoker.cli.payload import read_payload
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import length, moment, since
 from stoker.core.duration import optional_when, when
 from stoker.core.errors import ScheduleNotFound, from_code
@@ -23,8 +23,8 @@ _COLUMNS = ("name", "state", "rule", "timezone", "task", "next", "last", "fired"
 _SPARE = ("timezone", "last", "fired")
 
 
-@click.group()
-def schedules() -> None:
+@group
+def schedules(**_common: str | None) -> None:
     """List and change schedules."""
 
 

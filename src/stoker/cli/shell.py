@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stoker.cli.lazy import LazyGroup
 from stoker.cli.output import Output
 
 if TYPE_CHECKING:
@@ -133,10 +134,15 @@ def json_option(fn: F) -> F:
 
 
 def root_options(fn: F) -> F:
-    """Give the root command the common options, for those who write them first."""
+    """Give a group the common options, for those who write them before the command's name."""
     for key in reversed(_HELP):
         fn = click.option(f"--{key}", f"common_{key}", metavar=_METAVAR[key], hidden=True)(fn)
     return fn
+
+
+def group(fn: F) -> LazyGroup:
+    """Make a group of commands, which takes the common options as well."""
+    return click.group(cls=LazyGroup)(root_options(fn))
 
 
 def _outer(context: click.Context) -> list[dict[str, Any]]:

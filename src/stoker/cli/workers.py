@@ -9,7 +9,7 @@ import click
 
 from stoker.cli.exits import DONE, FAILED
 from stoker.cli.fleet_control import print_fleets
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import since
 from stoker.core.duration import when
 from stoker.core.errors import Unavailable, WorkerNotFound
@@ -26,8 +26,8 @@ COLUMNS = ("name", "state", "busy", "queues", "host", "pid", "seen", "since", "i
 SPARE = ("id", "host", "since", "pid")
 
 
-@click.group()
-def workers() -> None:
+@group
+def workers(**_common: str | None) -> None:
     """List and stop workers."""
 
 

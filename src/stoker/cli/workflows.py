@@ -9,7 +9,7 @@ from stoker.cli.filters import check_limit, find_all
 from stoker.cli.jobs import print_answers
 from stoker.cli.output import counted
 from stoker.cli.payload import read_text
-from stoker.cli.shell import Shell, common, json_option
+from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import moment, plain_json, plural, since
 from stoker.core.duration import when
 from stoker.core.job import JobRecord
@@ -24,8 +24,8 @@ MAX_FILE = 64 * 1_048_576
 """Bytes of a workflow's file."""
 
 
-@click.group()
-def workflows() -> None:
+@group
+def workflows(**_common: str | None) -> None:
     """Submit, look at and retry workflows."""
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -72,3 +73,30 @@ def test_version_prints_the_version() -> None:
     result = CliRunner().invoke(cli, ["--version"])
     assert result.exit_code == 0
     assert result.output.startswith("stoker 0.")
+
+
+def test_every_group_takes_the_common_options() -> None:
+    context = _context()
+    commands = [cli, *(cli.get_command(context, name) for name in cli.list_commands(context))]
+    groups = [command for command in commands if isinstance(command, click.Group)]
+    assert len(groups) > 9
+    for group in groups:
+        taken = {option for parameter in group.params for option in parameter.opts}
+        assert taken >= {"--store", "--broker", "--app", "--jobs", "--config"}, group.name
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_common_options_may_stand_before_the_name_of_a_command(
+    place: int, tmp_path: Path
+) -> None:
+    words = ["queues", "ls"]
+    words[place:place] = ["--store", f"sqlite:///{tmp_path}/here.db"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "here.db").exists()
+
+
+def test_a_misspelled_command_of_a_group_names_the_nearest() -> None:
+    result = CliRunner().invoke(cli, ["workers", "stp"])
+    assert result.exit_code == 2
+    assert "there is no command 'stp'; did you mean 'stop'" in result.stderr
