@@ -10,7 +10,7 @@ from stoker.settings import shown
 
 
 @group
-def config(**_common: str | None) -> None:
+def config() -> None:
     """Show the configuration in force."""
 
 

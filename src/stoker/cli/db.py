@@ -12,7 +12,7 @@ from stoker.settings import masked
 
 
 @group
-def db(**_common: str | None) -> None:
+def db() -> None:
     """Migrate the store's layout."""
 
 

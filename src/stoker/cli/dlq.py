@@ -37,7 +37,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @group
-def dlq(**_common: str | None) -> None:
+def dlq() -> None:
     """Look at dead letters and replay them."""
 
 

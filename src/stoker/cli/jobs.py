@@ -31,7 +31,7 @@ SPARE = ("priority", "queue", "attempt", "submitted")
 
 
 @group
-def jobs(**_common: str | None) -> None:
+def jobs() -> None:
     """List, show, cancel, retry and remove jobs."""
 
 

@@ -18,7 +18,7 @@ COLUMNS = ("id", "name", "scopes", "queues", "tenant", "state", "used", "made")
 
 
 @group
-def keys(**_common: str | None) -> None:
+def keys() -> None:
     """Make, list and revoke API keys.
 
     They are kept in the store, so this takes the store itself and no key.

@@ -26,7 +26,7 @@ PURGED = (State.QUEUED, State.SCHEDULED, State.RETRY_QUEUED)
 
 
 @group
-def queues(**_common: str | None) -> None:
+def queues() -> None:
     """List, pause, limit and purge queues."""
 
 

@@ -24,7 +24,7 @@ _SPARE = ("timezone", "last", "fired")
 
 
 @group
-def schedules(**_common: str | None) -> None:
+def schedules() -> None:
     """List and change schedules."""
 
 

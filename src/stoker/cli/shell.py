@@ -140,9 +140,14 @@ def root_options(fn: F) -> F:
     return fn
 
 
-def group(fn: F) -> LazyGroup:
-    """Make a group of commands, which takes the common options as well."""
-    return click.group(cls=LazyGroup)(root_options(fn))
+def group(fn: Callable[[], None]) -> LazyGroup:
+    """Make a group of commands, which takes the common options as well; see `_outer`."""
+
+    @functools.wraps(fn)
+    def call(**_common: str | None) -> None:
+        fn()
+
+    return click.group(cls=LazyGroup)(root_options(call))
 
 
 def _outer(context: click.Context) -> list[dict[str, Any]]:

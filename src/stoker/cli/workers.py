@@ -27,7 +27,7 @@ SPARE = ("id", "host", "since", "pid")
 
 
 @group
-def workers(**_common: str | None) -> None:
+def workers() -> None:
     """List and stop workers."""
 
 

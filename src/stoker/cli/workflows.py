@@ -25,7 +25,7 @@ MAX_FILE = 64 * 1_048_576
 
 
 @group
-def workflows(**_common: str | None) -> None:
+def workflows() -> None:
     """Submit, look at and retry workflows."""
 
 

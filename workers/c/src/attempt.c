@@ -9,6 +9,52 @@
 
 #define DEADLINE_SLACK 2.5 /* seconds: half of what a store adds before it takes a job back */
 
+void queue_push(attempt_queue *q, attempt *a)
+{
+    a->link = NULL;
+    if (q->first == NULL)
+        q->first = a;
+    else
+        q->last->link = a;
+    q->last = a;
+    q->count++;
+}
+
+void queue_push_front(attempt_queue *q, attempt *a)
+{
+    a->link = q->first;
+    q->first = a;
+    if (q->last == NULL)
+        q->last = a;
+    q->count++;
+}
+
+attempt *queue_pop(attempt_queue *q)
+{
+    attempt *a = q->first;
+    if (a == NULL)
+        return NULL;
+    q->first = a->link;
+    if (q->first == NULL)
+        q->last = NULL;
+    a->link = NULL;
+    q->count--;
+    return a;
+}
+
+void queue_append(attempt_queue *q, attempt_queue *more)
+{
+    if (more->count == 0)
+        return;
+    if (q->first == NULL)
+        q->first = more->first;
+    else
+        q->last->link = more->first;
+    q->last = more->last;
+    q->count += more->count;
+    *more = (attempt_queue){0};
+}
+
 static void sink_progress(void *owner, double done, const char *note)
 {
     attempt_progress(owner, done, note);

@@ -75,6 +75,12 @@ typedef struct attempt_queue {
     size_t count;
 } attempt_queue;
 
+void queue_push(attempt_queue *q, attempt *a);
+void queue_push_front(attempt_queue *q, attempt *a);
+attempt *queue_pop(attempt_queue *q);
+/* Move all of `more` to the end of `q`. */
+void queue_append(attempt_queue *q, attempt_queue *more);
+
 enum { LINES_MOST = 1000 };
 
 /* What was taken of the news. */

@@ -14,52 +14,6 @@
 #define POSTPONE_MOST 300.0
 enum { LOGS_AT_THE_END = 4 * 1024 * 1024, MOST_DOUBLINGS = 16 };
 
-void queue_push(attempt_queue *q, attempt *a)
-{
-    a->link = NULL;
-    if (q->first == NULL)
-        q->first = a;
-    else
-        q->last->link = a;
-    q->last = a;
-    q->count++;
-}
-
-void queue_push_front(attempt_queue *q, attempt *a)
-{
-    a->link = q->first;
-    q->first = a;
-    if (q->last == NULL)
-        q->last = a;
-    q->count++;
-}
-
-attempt *queue_pop(attempt_queue *q)
-{
-    attempt *a = q->first;
-    if (a == NULL)
-        return NULL;
-    q->first = a->link;
-    if (q->first == NULL)
-        q->last = NULL;
-    a->link = NULL;
-    q->count--;
-    return a;
-}
-
-void queue_append(attempt_queue *q, attempt_queue *more)
-{
-    if (more->count == 0)
-        return;
-    if (q->first == NULL)
-        q->first = more->first;
-    else
-        q->last->link = more->first;
-    q->last = more->last;
-    q->count += more->count;
-    *more = (attempt_queue){0};
-}
-
 static bool queue_remove(attempt_queue *q, attempt *a)
 {
     attempt_queue rest = {0};

@@ -12,12 +12,6 @@
 #include "processes.h"
 #include "threads.h"
 
-void queue_push(attempt_queue *q, attempt *a);
-void queue_push_front(attempt_queue *q, attempt *a);
-attempt *queue_pop(attempt_queue *q);
-/* Move all of `more` to the end of `q`. */
-void queue_append(attempt_queue *q, attempt_queue *more);
-
 typedef struct dispatcher {
     const options *options;
     const registry *tasks;

@@ -21,15 +21,13 @@ typedef struct idler {
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t gone;
-    attempt *first; /* to be run */
-    attempt *last;
+    attempt_queue queued; /* to be run */
     attempt *ended;
     idler *idlers; /* the one that ran last on top: what it needs is still in the caches */
     unsigned most;
     unsigned threads;
     unsigned idle; /* how many are in `idlers` */
     unsigned busy; /* threads inside a handler */
-    unsigned queued;
     unsigned unseen; /* how many are in `ended` */
     double usual;    /* seconds that jobs took of late */
     double kicked_at;
@@ -68,15 +66,9 @@ static void rest(pool *p, idler *self)
 
 static attempt *next_work(pool *p, idler *self)
 {
-    while (p->first == NULL && !p->closing)
+    while (p->queued.count == 0 && !p->closing)
         rest(p, self);
-    attempt *a = p->first;
-    if (a != NULL) {
-        p->first = a->link;
-        p->queued--;
-        a->link = NULL;
-    }
-    return a;
+    return queue_pop(&p->queued);
 }
 
 /* Quick jobs are handed back by the half of what fits in here. The others of them are not forgotten:
@@ -87,7 +79,7 @@ static void hand_back(pool *p, attempt *a)
     a->link = p->ended;
     p->ended = a;
     p->unseen++;
-    if (p->told || (p->queued > 0 && p->usual <= QUICK && p->unseen < p->most / 2))
+    if (p->told || (p->queued.count > 0 && p->usual <= QUICK && p->unseen < p->most / 2))
         return;
     p->told = write(p->fd, &one, sizeof one) == (ssize_t)sizeof one;
 }
@@ -145,31 +137,16 @@ static void wake(pool *p)
     pthread_cond_signal(&top->called);
 }
 
-static void enqueue(pool *p, attempt_queue *started)
-{
-    if (p->first == NULL)
-        p->first = started->first;
-    else
-        p->last->link = started->first;
-    p->last = started->last;
-    p->queued += (unsigned)started->count;
-}
-
 bool pool_run(pool *p, attempt_queue *started)
 {
     pthread_mutex_lock(&p->lock);
-    enqueue(p, started);
     size_t more = p->usual > QUICK ? started->count : p->idle == p->threads ? 1 : 0;
+    queue_append(&p->queued, started);
     while (more-- > 0)
         wake(p);
     bool fine = p->threads > 0;
-    if (fine) {
-        *started = (attempt_queue){0};
-    } else {
-        /* There is no thread at all, so nothing else is queued either. */
-        p->first = p->last = NULL;
-        p->queued = 0;
-    }
+    if (!fine) /* There is no thread at all, so nothing else is queued either. */
+        queue_append(started, &p->queued);
     pthread_mutex_unlock(&p->lock);
     return fine;
 }
@@ -177,14 +154,16 @@ bool pool_run(pool *p, attempt_queue *started)
 /* When the first in the queue has waited long enough; one that was kicked for, once more. */
 static double kick_due(const pool *p)
 {
-    return p->first == NULL ? HUGE_VAL : fmax(p->first->started, p->kicked_at) + PATIENCE;
+    if (p->queued.count == 0)
+        return HUGE_VAL;
+    return fmax(p->queued.first->started, p->kicked_at) + PATIENCE;
 }
 
 double pool_due(pool *p)
 {
     pthread_mutex_lock(&p->lock);
     /* Nobody comes for what was handed back in silence, if a job that takes long was the last. */
-    bool forgotten = p->first == NULL && p->unseen > 0 && !p->told;
+    bool forgotten = p->queued.count == 0 && p->unseen > 0 && !p->told;
     double due = forgotten ? 0 : kick_due(p);
     pthread_mutex_unlock(&p->lock);
     return due;
@@ -194,7 +173,8 @@ void pool_kick(pool *p, double now)
 {
     pthread_mutex_lock(&p->lock);
     if (now >= kick_due(p)) {
-        for (const attempt *a = p->first; a != NULL && now >= a->started + PATIENCE; a = a->link)
+        const attempt *a = p->queued.first;
+        for (; a != NULL && now >= a->started + PATIENCE; a = a->link)
             wake(p);
         /* What is queued next has its own time; a thread that could not be made is tried again. */
         p->kicked_at = now;
@@ -220,8 +200,7 @@ void pool_close(pool *p)
 {
     pthread_mutex_lock(&p->lock);
     p->closing = true;
-    p->first = p->last = NULL;
-    p->queued = 0;
+    p->queued = (attempt_queue){0}; /* nothing starts any more */
     while (p->idle > 0)
         wake(p);
     /* Those without work end at once; one inside a handler is not waited for. */

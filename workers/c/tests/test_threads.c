@@ -66,12 +66,7 @@ static attempt_queue make(const known_task *task, size_t count)
         a->task = task;
         a->job.result_limit = 1024;
         attempt_begin(a, now_monotonic());
-        if (made.first == NULL)
-            made.first = a;
-        else
-            made.last->link = a;
-        made.last = a;
-        made.count++;
+        queue_push(&made, a);
     }
     return made;
 }
