@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoker.core import codec
 from stoker.core.errors import InvalidArguments, InvalidPayload
+
+if TYPE_CHECKING:
+    from stoker.app.calls import Call
+    from stoker.cli.output import Output
 
 
 def read_payload(words: Sequence[str], *, limit: int) -> dict[str, Any]:
@@ -28,6 +32,24 @@ def read_payload(words: Sequence[str], *, limit: int) -> dict[str, Any]:
                 raise InvalidArguments(f"the argument {key!r} is given twice; say it once")
             payload[key] = value
     return payload
+
+
+def warn_of_texts(out: "Output", call: "Call[Any]", words: Sequence[str]) -> None:
+    """Warn of what looks like a number, but stays text: nobody here knows what the task wants.
+
+    Args:
+        out: Where to.
+        call: What is sent.
+        words: What its payload was made of.
+    """
+    if call.task is not None:
+        return
+    meant = [f"{key}:={value}" for key, value in _texts(words) if _is_other_json(value)]
+    if meant:
+        out.warn(
+            f"the app does not know the task {call.name!r}, so each KEY=VALUE is sent as text; "
+            f"if something else is meant, write {' '.join(meant)}"
+        )
 
 
 def read_text(source: str) -> bytes:
@@ -59,6 +81,21 @@ def _parts(word: str, limit: int) -> Iterator[tuple[str, Any]]:
         yield key, codec.parse_value(value, limit=limit, what=f"value of {key!r}")
     else:
         yield key, _text(key, value)
+
+
+def _texts(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for word in words:
+        key, _, value = word.partition("=")
+        if not word.startswith("@") and word != "-" and not key.endswith(":"):
+            yield key, value
+
+
+def _is_other_json(value: str) -> bool:
+    """Whether it would be something else than a text if it were JSON."""
+    try:
+        return not isinstance(codec.parse_value(value), str)
+    except InvalidPayload:
+        return False
 
 
 def _text(key: str, value: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from stoker.cli.payload import read_payload
+from stoker.cli.payload import read_payload, warn_of_texts
 from stoker.cli.shell import Shell, common, group, json_option
 from stoker.cli.text import length, moment, since
 from stoker.core.duration import optional_when, when
@@ -95,6 +95,7 @@ def add(
 
     async def work(app: "Stoker", store: "Store") -> tuple[ScheduleInfo, bool]:
         call = await app.acall(task, payload, from_text=True, **options)
+        warn_of_texts(shell.out, call, arguments)
         stored = await store.schedules([name])
         spec = make_schedule(
             name,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stoker.cli.exits import DONE, FAILED
-from stoker.cli.payload import read_payload
+from stoker.cli.payload import read_payload, warn_of_texts
 from stoker.cli.shell import Shell, common, json_option
 from stoker.core.errors import StokerError
 from stoker.core.job import JobRecord
@@ -61,6 +61,7 @@ def send(
 
     async def work(app: "Stoker", _: "Store") -> int:
         call = await app.acall(task, payload, from_text=True, **options)
+        warn_of_texts(shell.out, call, arguments)
         job = await app.asubmit_call(call)
         if not job.created:
             shell.out.note(f"a live job has that unique key already: {job.id}")

@@ -85,6 +85,11 @@ class Line:
 
         asyncio.run(self._in_store(work))
 
+    def announce(self, *tasks: str) -> None:
+        """Be a worker that knows tasks which nobody here knows."""
+        spec = SessionSpec(id="00000000-0000-7000-8000-000000000002", name="w2", tasks=tasks)
+        asyncio.run(self._in_store(lambda store: store.beat(spec, [], ttl=60)))
+
     def lease(self, number: int = 1) -> list[Leased]:
         """Be a worker named ``w1`` that takes jobs and keeps them."""
 

@@ -21,6 +21,38 @@ def test_text_becomes_what_the_task_wants(line: Line) -> None:
     assert line.json("jobs", "show", job_id)["payload"] == {"height": 144, "duration": 0.5}
 
 
+class TestATaskThatOnlyAWorkerKnows:
+    @pytest.fixture(autouse=True)
+    def worker(self, line: Line) -> None:
+        line.announce("shape.square")
+
+    def test_what_looks_like_a_number_is_sent_as_text_with_a_warning(self, line: Line) -> None:
+        words = ("side=3", "big=true", "unit=mm", "note=", "depth:=4", "at=[", 'quoted="q"')
+        sent = line("send", "shape.square", *words)
+        payload = line.json("jobs", "show", sent.stdout.strip())["payload"]
+        assert (payload["side"], payload["big"], payload["depth"]) == ("3", "true", 4)
+        assert "does not know the task 'shape.square'" in sent.stderr
+        assert sent.stderr.strip().endswith("write side:=3 big:=true")
+
+    def test_programs_are_warned_on_stderr_alone(self, line: Line) -> None:
+        sent = line("send", "shape.square", "side=3", "--json")
+        assert json.loads(sent.stdout)["payload"] == {"side": "3"}
+        assert "side:=3" in json.loads(sent.stderr)["warning"]["message"]
+
+    def test_texts_and_files_are_no_reason_to_warn(self, line: Line) -> None:
+        (line.folder / "square.json").write_text('{"side": "3"}', encoding="utf-8")
+        assert line("send", "shape.square", "@square.json", "unit=mm").stderr == ""
+        assert line("send", "shape.square", "-", stdin='{"side": "3"}').stderr == ""
+
+    def test_a_schedule_is_warned_of_as_well(self, line: Line) -> None:
+        added = line("schedules", "add", "hourly", "--every", "1h", "shape.square", "side=3")
+        assert "write side:=3" in added.stderr
+
+
+def test_a_known_task_is_sent_without_a_warning(line: Line) -> None:
+    assert line("send", "video.process", "height=144").stderr == ""
+
+
 def test_every_option_reaches_the_job(line: Line) -> None:
     job = line.json(
         *("send", "send_email", "to=a@example.com", "--priority", "high", "--queue", "mail"),
