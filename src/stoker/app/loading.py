@@ -44,13 +44,15 @@ def load_app(reference: str, *, folder: str | Path = ".") -> Stoker:
         folder: Put on the import path first; modules beside the user are found there.
 
     Raises:
-        InvalidConfig: No such module, no such name in it, or no app; or the module fails.
+        InvalidConfig: No such module, no such name in it, or no app; or the module fails; or
+            Python has another module of that name, such as its own ``queue``.
     """
     where = str(Path(folder).resolve())
     if where not in sys.path:
         sys.path.insert(0, where)
     module_name, _, attribute = reference.partition(":")
     module = _import(module_name, reference)
+    _refuse_namesake(module_name.partition(".")[0], Path(where), reference)
     return _app_in(module, attribute, reference)
 
 
@@ -217,6 +219,22 @@ def _import(name: str, reference: str) -> ModuleType:
         raise InvalidConfig(
             f"the app {reference!r} fails when it is imported: {error!r}"
         ) from error
+
+
+def _refuse_namesake(name: str, folder: Path, reference: str) -> None:
+    """Refuse a module from elsewhere where the user has written one of the same name.
+
+    Python has imported it before the folder was on the path, and never looks again.
+    """
+    loaded = getattr(sys.modules[name], "__file__", None)
+    written = [f for f in (folder / f"{name}.py", folder / name / "__init__.py") if f.is_file()]
+    if loaded is None or not written:
+        return
+    if Path(loaded).resolve() not in [file.resolve() for file in written]:
+        raise InvalidConfig(
+            f"the app {reference!r} names the module {name!r}, and Python has another one of that "
+            f"name, {loaded}; rename {written[0]}"
+        )
 
 
 def _import_file(file: Path, name: str) -> ModuleType:

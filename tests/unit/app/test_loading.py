@@ -102,6 +102,34 @@ def test_an_app_is_loaded_by_name_and_wrong_names_are_explained(tmp_path: Path) 
         load_app("shop_two:app", folder=tmp_path)
 
 
+@pytest.mark.parametrize("written", ["queue.py", "queue/__init__.py"])
+def test_a_module_with_a_name_of_pythons_own_is_told_to_be_renamed(
+    tmp_path: Path, written: str
+) -> None:
+    file = write(tmp_path, written, "from stoker.app.stoker import Stoker\napp = Stoker()\n")
+    with pytest.raises(InvalidConfig, match=r"has another one .*queue\.py; rename") as said:
+        load_app("queue:app", folder=tmp_path)
+    assert said.value.message.endswith(f"rename {file}")
+
+
+def test_a_namesake_that_was_loaded_from_another_folder_is_noticed(tmp_path: Path) -> None:
+    text = "from stoker.app.stoker import Stoker\napp = Stoker()\n"
+    write(tmp_path, "one/shop_four.py", text)
+    write(tmp_path, "two/shop_four.py", text)
+    load_app("shop_four:app", folder=tmp_path / "one")
+    with pytest.raises(InvalidConfig, match=r"has another one .*one/shop_four"):
+        load_app("shop_four:app", folder=tmp_path / "two")
+
+
+def test_a_module_behind_a_link_is_the_one_that_was_written(tmp_path: Path) -> None:
+    text = "from stoker.app.stoker import Stoker\napp = Stoker()\n"
+    write(tmp_path, "real/shop_five.py", text)
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    assert isinstance(load_app("shop_five:app", folder=tmp_path / "link"), Stoker)
+    (tmp_path / "shop_five.py").symlink_to(tmp_path / "real" / "shop_five.py")
+    assert isinstance(load_app("shop_five:app", folder=tmp_path), Stoker)
+
+
 def test_a_child_rebuilds_the_same_tasks_from_the_source(tmp_path: Path) -> None:
     text = (
         "from stoker.app.stoker import Stoker\napp = Stoker()\n"
