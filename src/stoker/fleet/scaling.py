@@ -109,9 +109,9 @@ class Scaling:
         supervisor = self._supervisor
         if supervisor.size < least:
             supervisor.scale(least, actor=actor, reason=reason)
-        for names in (idle, [worker.name for worker in supervisor.workers]):
-            if supervisor.size > most:
-                supervisor.spare(most, names, actor=actor, reason=reason)
+        if supervisor.size > most:
+            everybody = [worker.name for worker in supervisor.workers]
+            supervisor.spare(most, idle, then=everybody, actor=actor, reason=reason)
         self.reason = reason or f"{least} to {most} workers were asked for"
 
     def reset(self) -> None:

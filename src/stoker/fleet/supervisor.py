@@ -147,15 +147,24 @@ class Supervisor:
         count: int,
         names: Collection[str],
         *,
+        then: Collection[str] = (),
         actor: str | None = None,
         reason: str = "",
     ) -> None:
         """Want fewer workers; those given up are among the named ones, and retire.
 
         A worker that retires ends when what it holds has ended, however long that takes.
+
+        Args:
+            count: How many are wanted.
+            names: Who may go.
+            then: Who may go after them, if they are not enough.
+            actor: Who wants it, for the audit trail.
+            reason: Why, for the audit trail.
         """
         before = self._roster.size
-        self._roster.spare(_checked(count), names)
+        for group in (names, then):
+            self._roster.spare(_checked(count), group)
         self._resized(before, actor, reason)
 
     def found_ready(self, pids: Collection[int]) -> None:

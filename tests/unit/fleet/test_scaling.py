@@ -51,10 +51,11 @@ class Workers(Supervisor):
         count: int,
         names: Collection[str],
         *,
+        then: Collection[str] = (),
         actor: str | None = None,
         reason: str = "",
     ) -> None:
-        self.spared = list(names)
+        self.spared = [*names, *(name for name in then if name not in names)]
         super().scale(count, actor=actor, reason=reason)
 
     def replace(self, name: str, *, reason: str) -> None:
@@ -152,8 +153,8 @@ async def test_fewer_workers_retire_the_idle_ones_first(scene: Scene) -> None:
     for number in (1, 2, 3):
         await scene.beat(f"w-{number}", 100 + number)
     scene.workers.scale(3)
-    scene.scaling.bound(1, 2, ["w-1"])
-    assert (scene.workers.size, scene.workers.spared) == (2, ["w-1"])
+    scene.scaling.bound(1, 2, ["w-2"])
+    assert (scene.workers.size, scene.workers.spared) == (2, ["w-2", "w-1", "w-3"])
 
 
 async def test_a_kind_whose_workers_cannot_run_does_not_grow(scene: Scene) -> None:

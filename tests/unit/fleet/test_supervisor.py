@@ -270,6 +270,19 @@ async def test_spared_workers_retire_without_a_limit_and_the_trail_says_why(
         assert event.details == {"before": 3, "workers": 1, "reason": "calm", "fleet": "w"}
 
 
+async def test_whoever_is_spared_after_the_named_ones_goes_in_the_same_line_of_the_trail(
+    store: FaultyStore,
+) -> None:
+    async with fleet(store, workers=3, drain=0.0) as scene:
+        await scene.ready(3)
+        scene.supervisor.spare(1, ["w-1"], then=["w-1", "w-2", "w-3"], reason="the night")
+        await wait_until(lambda: len(scene.said(b"leaving")) == 2, "two have left")
+        assert sorted(scene.said(b"leaving")) == ["w-1", "w-3"]
+        await wait_until(lambda: scene.events(Kind.FLEET_SCALED), "the trail says so")
+    [event] = await scene.events(Kind.FLEET_SCALED)
+    assert (event.details["before"], event.details["workers"]) == (3, 1)
+
+
 async def test_renewal_replaces_workers_one_by_one(store: FaultyStore) -> None:
     async with fleet(store, workers=2) as scene:
         before = await scene.ready(2)
