@@ -1,10 +1,12 @@
 """A worker in C beside one in Python, over one TCP connection to the same gateway.
 
 ``python -m benchmarks.c_worker [--tiny] [STORE]``. A server lends its store through its gateway.
-Each round drains a full queue twice, once by each worker, in alternating order, so that whatever
-else the machine does meets both; what is shown is the median of the rounds' ratios. Both run the
-same no-op task, which decodes its payload and returns a number. Beside the rates stands the time
-of the processor that worker and server used for a thousand jobs: it says who was the limit.
+Each round drains a full queue once by each worker, in alternating order, so that whatever else the
+machine does meets all; what is shown is the median of the rounds' ratios. All run the same no-op
+task, which decodes its payload and returns a number: in C in a thread, in Python once as a plain
+function, in a thread too, and once as a coroutine, which costs that worker the least there is.
+Beside the rates stands the time of the processor that worker and server used for a thousand jobs:
+it says who was the limit.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +38,9 @@ STARTS_WITHIN = 30.0
 LOOK_EVERY = 0.05
 MEGABYTE = 1024 * 1024
 C_WORKER = workers.ROOT / "workers" / "c"
-KINDS = ("c", "python")
+KINDS = ("c", "def", "async def")
+_PYTHON = (sys.executable, "-m", "stoker", "worker", "--app")
+HEADINGS = ("", "in C", "in Python, `def`", "in Python, `async def`")
 
 
 @dataclass
@@ -63,7 +67,7 @@ def build() -> None:
 
 
 async def measure(store: str, *, rounds: int, drained: int) -> dict[str, Figures]:
-    """Drain by turns with a worker in C and one in Python."""
+    """Drain by turns with a worker in C and two in Python."""
     build()
     app.configure(msgspec.structs.replace(app.settings, store=store))
     sizes = Sizes(drained=drained, concurrency=CONCURRENCY)
@@ -120,7 +124,8 @@ async def _worker(kind: str, port: int) -> AsyncIterator[psutil.Process]:
     """Run a worker on the gateway; yield it once it beats."""
     command = {
         "c": [str(C_WORKER / "build" / "stoker-worker-c"), "--plugin", str(_plugin())],
-        "python": [sys.executable, "-m", "stoker", "worker", "--app", "benchmarks.tasks:app"],
+        "def": [*_PYTHON, "benchmarks.blocking:app"],
+        "async def": [*_PYTHON, "benchmarks.tasks:app"],
     }[kind]
     command += ["--store", f"tcp://127.0.0.1:{port}", "--concurrency", str(CONCURRENCY)]
     process = await asyncio.create_subprocess_exec(
@@ -148,23 +153,30 @@ async def _beats(pid: int) -> bool:
 
 def table(found: dict[str, Figures]) -> str:
     """Return what was measured, as a table."""
-    c, python = found["c"], found["python"]
-    ratio = statistics.median(a / b for a, b in zip(c.rates, python.rates, strict=True))
     rows = [
-        ("drain over one connection (jobs/s)", [_middle(f.rates) for f in (c, python)]),
-        ("... as many times as Python", [f"{ratio:.2f}", "1"]),
+        ("drain over one connection (jobs/s)", _each(found, lambda f: _middle(f.rates))),
+        ("the worker in C, as many times", _each(found, lambda f: _times(found["c"], f))),
         (
             "worker, processor for 1,000 jobs (ms)",
-            [f"{f.per_thousand(f.worker_cpu):.1f}" for f in (c, python)],
+            _each(found, lambda f: f"{f.per_thousand(f.worker_cpu):.1f}"),
         ),
         (
             "server, processor for 1,000 jobs (ms)",
-            [f"{f.per_thousand(f.server_cpu):.1f}" for f in (c, python)],
+            _each(found, lambda f: f"{f.per_thousand(f.server_cpu):.1f}"),
         ),
-        ("worker, share of a core", [_share(f.worker_cpu) for f in (c, python)]),
-        ("memory of the worker, peak PSS (MB)", [_heaviest(f) for f in (c, python)]),
+        ("worker, share of a core", _each(found, lambda f: _share(f.worker_cpu))),
+        ("memory of the worker, peak PSS (MB)", _each(found, lambda f: _heaviest(f.memory))),
     ]
-    return report.markdown(["", "worker in C", "worker in Python"], rows)
+    return report.markdown(HEADINGS, rows)
+
+
+def _each(found: dict[str, Figures], show: Callable[[Figures], str]) -> list[str]:
+    return [show(found[kind]) for kind in KINDS]
+
+
+def _times(c: Figures, other: Figures) -> str:
+    ratios = [a / b for a, b in zip(c.rates, other.rates, strict=True)]
+    return f"{statistics.median(ratios):.2f}"
 
 
 def _middle(values: Sequence[float]) -> str:
@@ -175,8 +187,8 @@ def _share(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.0%}"
 
 
-def _heaviest(figures: Figures) -> str:
-    return f"{max(figures.memory) / MEGABYTE:.1f}"
+def _heaviest(bytes_used: Sequence[int]) -> str:
+    return f"{max(bytes_used) / MEGABYTE:.1f}"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-/* The task of the benchmark: what `benchmarks/tasks.py` does in Python. */
+/* The task of the benchmark: what `benchmarks/blocking.py` does in Python. */
 #include <stdio.h>
 
 #include <stoker_worker.h>
