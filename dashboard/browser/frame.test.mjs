@@ -218,6 +218,21 @@ test("a job is submitted, found, opened and called off without a mouse", async (
   screen.fine();
 });
 
+test("nothing of the overview is cut off in any window", async () => {
+  const own = await Screen.open(browser, system, { viewport: { width: 1440, height: 900 } });
+  await own.settle("/");
+  for (const width of [1440, 1366, 1280, 1200, 1181, 1180, 1024, NARROW]) {
+    await own.page.setViewportSize({ width, height: 900 });
+    const parts = own.page.locator(".states > a, .states .state, .stack:has(> .percentiles)");
+    const cut = await parts.evaluateAll((found) =>
+      found.filter((part) => part.scrollWidth > part.clientWidth).map((part) => part.textContent));
+    assert.ok(await parts.count() >= 19);
+    assert.deepEqual(cut, [], `at ${width}`);
+  }
+  own.fine();
+  await own.close();
+});
+
 test("the picture of a job's life is whole in every window but a narrow one", async () => {
   const job = screens.find((path) => path.startsWith("/jobs/"));
   const own = await Screen.open(browser, system, { viewport: { width: 1440, height: 900 } });

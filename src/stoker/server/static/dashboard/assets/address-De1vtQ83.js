@@ -1,0 +1,1 @@
+import{g as e,p as t}from"./shim-Dkfn-diu.js";import{R as n,z as r}from"./index-lcMmU7N3.js";var i=e(t(),1);function a(e){let t=r(),[a,o]=n();return[new URLSearchParams(t).get(e)??``,(0,i.useCallback)((n,r={})=>{let i=new URLSearchParams(t);for(let[t,a]of Object.entries({[e]:n,...r}))a?i.set(t,a):i.delete(t);let s=i.toString();o(s?`${a}?${s}`:a)},[t,a,o,e])]}export{a as t};
