@@ -4,9 +4,8 @@
 Each round drains a full queue once by each worker, in alternating order, so that whatever else the
 machine does meets all; what is shown is the median of the rounds' ratios. All run the same no-op
 task, which decodes its payload and returns a number: in C in a thread, in Python once as a plain
-function, in a thread too, and once as a coroutine, which costs that worker the least there is.
-Beside the rates stands the time of the processor that worker and server used for a thousand jobs:
-it says who was the limit.
+function, in a thread too, and once as a coroutine. Beside the rates stands the time of the
+processor that worker and server used for a thousand jobs: it says who was the limit.
 """
 
 import argparse

@@ -65,7 +65,7 @@ def read_text(source: str) -> bytes:
 
 
 def _parts(word: str, limit: int) -> Iterator[tuple[str, Any]]:
-    if word == "-" or word.startswith("@"):
+    if _is_source(word):
         source = word.removeprefix("@")
         what = "JSON on stdin" if source == "-" else f"file {source}"
         yield from codec.parse_object(read_text(source), limit=limit, what=what).items()
@@ -86,8 +86,13 @@ def _parts(word: str, limit: int) -> Iterator[tuple[str, Any]]:
 def _texts(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for word in words:
         key, _, value = word.partition("=")
-        if not word.startswith("@") and word != "-" and not key.endswith(":"):
+        if not _is_source(word) and not key.endswith(":"):
             yield key, value
+
+
+def _is_source(word: str) -> bool:
+    """Whether a word says where JSON is to be read from."""
+    return word == "-" or word.startswith("@")
 
 
 def _is_other_json(value: str) -> bool:
