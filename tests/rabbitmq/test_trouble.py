@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiormq import Connection
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from stoker.brokers.rabbitmq import RabbitBroker
+from stoker.brokers.rabbitmq.address import parse
+from stoker.brokers.rabbitmq.line import Line
 from stoker.connect import examine_broker, open_broker
 from stoker.core.clock import SystemClock
 from stoker.core.job import Priority
@@ -126,6 +129,10 @@ async def _has(server: RabbitMQ, name: str, count: int) -> bool:
             return False
 
 
+async def _never(_: object) -> None:
+    pytest.fail("somebody with a wrong password got a channel")
+
+
 class TestRefusals:
     async def test_a_wrong_password_is_told_once_and_never_shown(
         self, server: RabbitMQ, caplog: pytest.LogCaptureFixture
@@ -145,6 +152,23 @@ class TestRefusals:
         assert not [
             message for message in said if "wrong guess" in message or "wrong%20" in message
         ]
+
+    async def test_it_ends_when_it_is_closed_in_the_moment_of_a_refusal(
+        self, server: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        address = parse(server.url_of(password="wrong guess"))
+        line = Line(address, clock=SystemClock(), name="test", use=_never, changed=lambda: None)
+        keeping = asyncio.get_running_loop().create_task(line.run())
+        give_up = Connection.close
+
+        async def cancelled(connection: Connection, *reason: BaseException) -> None:
+            keeping.cancel()
+            await give_up(connection, *reason)
+
+        monkeypatch.setattr(Connection, "close", cancelled)
+        done, _ = await asyncio.wait([keeping], timeout=SOON)
+        keeping.cancel()
+        assert done
 
     async def test_a_virtual_host_that_is_not_there_is_named(self, server: RabbitMQ) -> None:
         url = server.url_of(vhost="nowhere")

@@ -95,6 +95,8 @@ class Line:
                 was_connected, self.connected = self.connected, False
                 await _hang_up(connection, factory)
                 self._changed()
+            if _is_cancelled():
+                return
             if was_connected:
                 failures = 0
             longest = min(BACKOFF_CAP, BACKOFF * 2.0 ** min(failures, 16))
@@ -164,6 +166,16 @@ async def _say_goodbye(connection: Connection) -> None:
     with suppress(*LOST, asyncio.CancelledError):
         async with asyncio.timeout(GOODBYE):
             await connection.close()
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task was cancelled, though perhaps nothing was raised for it.
+
+    A cancellation that meets the driver while that gives up, at a login that is refused for
+    instance, comes out as the error that the driver was about to raise.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _cut(scope: asyncio.Timeout) -> None:
