@@ -202,13 +202,21 @@ async def _on_stoker_error(request: Request, error: Exception) -> Response:
 async def _on_invalid_query(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    wrong = [
-        {"parameter": str(e["loc"][-1]), "message": str(e["msg"])[:200]} for e in error.errors()
-    ]
-    told = "; ".join(f"{w['parameter']}: {w['message']}" for w in wrong)
+    wrong = [_wrong(e) for e in error.errors()]
+    told = "; ".join(f"{w['parameter']} is {w['found']}: {w['message']}" for w in wrong)
     return error_response(
         "invalid_query", f"the parameters mean nothing: {told}", details={"wrong": wrong}
     )
+
+
+def _wrong(error: Mapping[str, Any]) -> dict[str, str]:
+    # Of a parameter that may be repeated the place is a number behind the name.
+    names = [part for part in error["loc"] if isinstance(part, str)]
+    return {
+        "parameter": names[-1],
+        "found": repr(error["input"])[:100],
+        "message": str(error["msg"])[:200],
+    }
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

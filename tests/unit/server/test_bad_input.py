@@ -194,6 +194,23 @@ async def test_an_unknown_parameter_is_refused_wherever_it_stands(ask: Asking) -
     assert "there is none here" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("query", "parameter", "found"),
+    [
+        ("state=nonsense", "state", "'nonsense'"),
+        ("state=queued&state=nonsense", "state", "'nonsense'"),
+        ("limit=many", "limit", "'many'"),
+    ],
+)
+async def test_a_parameter_that_means_nothing_is_named_with_what_was_found(
+    ask: Asking, query: str, parameter: str, found: str
+) -> None:
+    error = (await ask.raw("GET", f"/jobs?{query}")).refused(422, "invalid_query")
+    assert f"{parameter} is {found}: " in error["message"]
+    [wrong] = error["details"]["wrong"]
+    assert (wrong["parameter"], wrong["found"]) == (parameter, found)
+
+
 async def test_a_parameter_for_one_value_is_refused_when_it_is_repeated(ask: Asking) -> None:
     answer = await ask.raw("GET", "/dead-letters?worker=a&worker=b")
     assert "'worker' is given 2 times" in answer.refused(422, "invalid_query")["message"]
