@@ -9,7 +9,7 @@
 #include "clock.h"
 
 #define QUICK 0.0001   /* seconds: jobs that take less are run one after the other */
-#define PATIENCE 0.001 /* seconds that a job then waits before another thread is woken for it */
+#define PATIENCE 0.002 /* seconds that a job then waits before another thread is woken for it */
 
 /* A thread without work, on its own stack. */
 typedef struct idler {
@@ -31,6 +31,7 @@ struct pool {
     unsigned unseen; /* how many are in `ended` */
     double usual;    /* seconds that jobs took of late */
     double kicked_at;
+    unsigned kicks; /* threads that were woken by the last kick; 0: nothing was queued since */
     bool told; /* `fd` says that there are some in `ended` */
     bool closing;
     int fd;
@@ -66,8 +67,10 @@ static void rest(pool *p, idler *self)
 
 static attempt *next_work(pool *p, idler *self)
 {
-    while (p->queued.count == 0 && !p->closing)
+    while (p->queued.count == 0 && !p->closing) {
+        p->kicks = 0;
         rest(p, self);
+    }
     return queue_pop(&p->queued);
 }
 
@@ -169,12 +172,16 @@ double pool_due(pool *p)
     return due;
 }
 
+/* Twice as many each time. That jobs wait does not say that one of them takes long: if the machine is
+   busy, their thread has not had its turn, and a thread for each would only want a turn as well. */
 void pool_kick(pool *p, double now)
 {
     pthread_mutex_lock(&p->lock);
     if (now >= kick_due(p)) {
+        unsigned left = p->kicks == 0 ? 1 : p->kicks < p->most ? 2 * p->kicks : p->most;
+        p->kicks = left;
         const attempt *a = p->queued.first;
-        for (; a != NULL && now >= a->started + PATIENCE; a = a->link)
+        for (; a != NULL && left > 0 && now >= a->started + PATIENCE; a = a->link, left--)
             wake(p);
         /* What is queued next has its own time; a thread that could not be made is tried again. */
         p->kicked_at = now;

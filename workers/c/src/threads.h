@@ -3,8 +3,8 @@
  *
  * To wake a thread costs more than a job that does nothing. While jobs end in microseconds, one
  * thread runs them one after the other, and further ones are woken only for jobs that have waited
- * for a millisecond; what ended is handed back many at a time, or after that millisecond. While jobs
- * take longer, each wakes a thread at once, and its end the main thread.
+ * for two milliseconds, twice as many each time; what ended is handed back many at a time, or after
+ * those milliseconds. While jobs take longer, each wakes a thread at once, and its end the main thread.
  */
 #ifndef STOKER_THREADS_H
 #define STOKER_THREADS_H

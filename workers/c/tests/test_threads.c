@@ -92,13 +92,15 @@ static size_t collect(pool *p, size_t count)
     return ended;
 }
 
+/* Wait until so many are inside; without a pool, whoever is inside has come by himself. */
 static bool wait_inside(pool *p, unsigned count)
 {
     double until = now_monotonic() + DEADLINE;
     bool reached = false;
     while (!reached && now_monotonic() < until) {
         struct timespec soon;
-        pool_kick(p, now_monotonic());
+        if (p != NULL)
+            pool_kick(p, now_monotonic());
         clock_gettime(CLOCK_REALTIME, &soon);
         soon.tv_nsec += 1000000;
         soon.tv_sec += soon.tv_nsec / 1000000000;
@@ -120,6 +122,33 @@ static void many_quick_ones(void)
     CHECK(given.count == 0 && given.first == NULL);
     CHECK(collect(p, MANY) == MANY);
     CHECK(isinf(pool_due(p)));
+    pool_close(p);
+}
+
+static unsigned count_threads(pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    unsigned threads = p->threads;
+    pthread_mutex_unlock(&p->lock);
+    return threads;
+}
+
+/* Who waits behind one that takes long is helped by one thread more, then by two, then by four. */
+static void more_each_time(void)
+{
+    pool *p = pool_new(MOST);
+    open_gate(false);
+    attempt_queue given = make(&gated_task, MOST);
+    CHECK(pool_run(p, &given));
+    double now = now_monotonic();
+    for (unsigned count = 1; count <= MOST; count *= 2) {
+        CHECK(wait_inside(NULL, count));
+        CHECK(count_threads(p) == count);
+        now += 1;
+        pool_kick(p, now);
+    }
+    open_gate(true);
+    CHECK(collect(p, MOST) == MOST);
     pool_close(p);
 }
 
@@ -180,6 +209,7 @@ static void the_warmest_thread(void)
 int main(void)
 {
     many_quick_ones();
+    more_each_time();
     as_many_as_may_be();
     the_warmest_thread();
     return checks_done("threads");
