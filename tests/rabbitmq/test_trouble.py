@@ -161,9 +161,9 @@ class TestRefusals:
         keeping = asyncio.get_running_loop().create_task(line.run())
         give_up = Connection.close
 
-        async def cancelled(connection: Connection, *reason: BaseException) -> None:
+        async def cancelled(connection: Connection, reason: BaseException) -> None:
             keeping.cancel()
-            await give_up(connection, *reason)
+            await give_up(connection, reason)
 
         monkeypatch.setattr(Connection, "close", cancelled)
         done, _ = await asyncio.wait([keeping], timeout=SOON)
