@@ -18,6 +18,7 @@ from yarl import URL
 
 from stoker.brokers.rabbitmq.address import Address
 from stoker.brokers.rabbitmq.faults import LOST, describe
+from stoker.core.cancelling import is_cancelled
 from stoker.core.clock import Clock
 
 CONNECT = 10.0
@@ -95,7 +96,7 @@ class Line:
                 was_connected, self.connected = self.connected, False
                 await _hang_up(connection, factory)
                 self._changed()
-            if _is_cancelled():
+            if is_cancelled():
                 return
             if was_connected:
                 failures = 0
@@ -166,16 +167,6 @@ async def _say_goodbye(connection: Connection) -> None:
     with suppress(*LOST, asyncio.CancelledError):
         async with asyncio.timeout(GOODBYE):
             await connection.close()
-
-
-def _is_cancelled() -> bool:
-    """Tell whether this task was cancelled, though perhaps nothing was raised for it.
-
-    A cancellation that meets the driver while that gives up, at a login that is refused for
-    instance, comes out as the error that the driver was about to raise.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _cut(scope: asyncio.Timeout) -> None:

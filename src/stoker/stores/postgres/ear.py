@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 
+from stoker.core.cancelling import is_cancelled
 from stoker.core.errors import StokerError
 from stoker.stores.postgres.address import Address
 from stoker.stores.postgres.lines import connect, cut
@@ -78,6 +79,8 @@ class Ear:
                 finally:
                     self.hears = False
                     await _let_go(line)
+            if is_cancelled():
+                return
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_RETRY)
 

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from stoker.core.clock import SystemClock
 from stoker.core.job import JobSpec
 from stoker.stores.postgres import PostgresStore, bell, ear
+from stoker.stores.postgres.address import Address, parse
 from stoker.testing import wait_until
 from tests.servers.postgres import Postgres
 
@@ -92,3 +94,28 @@ async def test_jobs_that_are_too_many_to_name_wake_everybody() -> None:
     many = {f"queue number {n}" for n in range(1_000)}
     assert bell._heard(bell._message(many, {1, 2})) == (None, [1, 2])
     assert bell._heard("what a mess") == (None, None)
+
+
+async def test_an_ear_ends_though_the_driver_made_an_error_of_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connecting = asyncio.Event()
+
+    async def connect(_: Address) -> None:
+        connecting.set()
+        try:
+            await asyncio.sleep(SOON)
+        except asyncio.CancelledError:
+            raise psycopg.OperationalError("the server is gone") from None
+
+    async def say(_: str) -> None:
+        pytest.fail("nothing can be said without a connection")
+
+    monkeypatch.setattr(ear, "connect", connect)
+    listening = ear.Ear(
+        parse("postgresql://db.example/jobs"), say=say, heard=print, changed=lambda: None
+    )
+    listening.start()
+    async with asyncio.timeout(SOON):
+        await connecting.wait()
+        await listening.close()
