@@ -18,7 +18,7 @@ from yarl import URL
 
 from stoker.brokers.rabbitmq.address import Address
 from stoker.brokers.rabbitmq.faults import LOST, describe
-from stoker.core.cancelling import is_cancelled
+from stoker.cancelling import is_cancelled
 from stoker.core.clock import Clock
 
 CONNECT = 10.0

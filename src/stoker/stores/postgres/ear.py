@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 
-from stoker.core.cancelling import is_cancelled
+from stoker.cancelling import is_cancelled
 from stoker.core.errors import StokerError
 from stoker.stores.postgres.address import Address
 from stoker.stores.postgres.lines import connect, cut
